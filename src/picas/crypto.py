@@ -1,0 +1,115 @@
+"""The password in PiCaS's configuration file, kept encrypted with a key (Fernet) that only its owner reads.
+
+This keeps a password out of backups, screenshots and shared listings; it is no defence against somebody
+who can read the owner's files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from picas.errors import ConfigError
+
+__all__ = ["CRYPTO_KEY_PATH", "decrypt_password", "encrypt_password", "generate_and_save_key", "read_key"]
+
+# Not Path.expanduser(): it raises for a user without a home, as in some containers, and this is an import.
+CRYPTO_KEY_PATH = os.path.expanduser("~/.config/picas/key.dat")  # noqa: PTH111
+
+_MAX_KEY_BYTES = 1024
+
+
+def generate_and_save_key(key_path: str | os.PathLike[str] | None = None, skip_if_exists: bool = True) -> None:
+    """Make a new key and save it in ``key_path`` (default ``CRYPTO_KEY_PATH``), readable by its owner alone.
+
+    A missing folder is made with mode 0700. An existing key is never replaced, since the passwords
+    encrypted with it would be lost: it is left alone, or with ``skip_if_exists=False`` raises
+    ``ConfigError``. Nothing is left behind when writing fails.
+    """
+    from cryptography.fernet import Fernet
+
+    path = Path(key_path or CRYPTO_KEY_PATH)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        saved = _write_new(path, Fernet.generate_key())
+    except OSError as error:
+        raise ConfigError(f"{path}: the key cannot be saved: {error.strerror}") from error
+    if not saved and not skip_if_exists:
+        hint = "remove it first, if no password is encrypted with it any more"
+        raise ConfigError(f"{path}: there is a key already", hint=hint)
+
+
+def read_key(key_path: str | os.PathLike[str] | None = None) -> bytes:
+    """Give the key in ``key_path`` (default ``CRYPTO_KEY_PATH``).
+
+    Raises ``ConfigError`` when it is missing, cannot be read, or may be read by others than its owner.
+    """
+    path = Path(key_path or CRYPTO_KEY_PATH)
+    try:
+        with path.open("rb") as file:
+            _refuse_shared(path, file.fileno())
+            return file.read(_MAX_KEY_BYTES)
+    except FileNotFoundError as error:
+        hint = "picas-cli init makes one, and asks for the password again"
+        raise ConfigError(f"{path}: the key of the encrypted password is missing", hint=hint) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: the key cannot be read: {error.strerror}") from error
+
+
+def encrypt_password(password: str | bytes, key: str | bytes | None = None) -> bytes:
+    """Encrypt a password with ``key``, else with the saved one; ``ConfigError`` when the key is unusable."""
+    from cryptography.fernet import Fernet
+
+    key = read_key() if key is None else key
+    try:
+        return Fernet(key).encrypt(_as_bytes(password))
+    except ValueError as error:
+        raise _bad_key() from error
+
+
+def decrypt_password(encrypted: str | bytes, key: str | bytes | None = None) -> bytes:
+    """Decrypt what ``encrypt_password`` gave, with ``key``, else with the saved one.
+
+    Raises ``ConfigError`` when the key is unusable or another one than the password was encrypted with.
+    """
+    from cryptography.fernet import Fernet, InvalidToken
+
+    key = read_key() if key is None else key
+    try:
+        return Fernet(key).decrypt(_as_bytes(encrypted))
+    except InvalidToken as error:
+        hint = "picas-cli init asks for the password again"
+        raise ConfigError("the encrypted password does not belong to this key", hint=hint) from error
+    except ValueError as error:
+        raise _bad_key() from error
+
+
+def _write_new(path: Path, content: bytes) -> bool:
+    """Write a new private file; False, and nothing done, when something has that name already."""
+    # O_EXCL and O_NOFOLLOW: nobody's link or prepared file gets the key, and it is 0600 from its first byte.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except FileExistsError:
+        return False
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a Path cannot open a descriptor
+            file.write(content)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _refuse_shared(path: Path, descriptor: int) -> None:
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+        raise ConfigError(f"{path}: others than its owner may use this key", hint=f"chmod 600 {path}")
+
+
+def _as_bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
+def _bad_key() -> ConfigError:
+    return ConfigError("the key of the encrypted password is damaged", hint="picas-cli init makes a new one")

@@ -1,0 +1,296 @@
+"""A token's life: states, and the events that lead from one to the next.
+
+Pure functions from (document, event, time) to a new document; the one place that knows which numbers in
+``lock``, ``done`` and ``exit_code`` mean which state. Nothing here reads a clock, and no argument is changed.
+
+    put ──> todo ──claim──> locked ──settle──> done | error
+      └──> held    ^            ├─ release, lose, scrub ──> todo
+           (ready) └────────────┘        reset: from anywhere back to todo
+
+Two numbers guard a claim. ``fence`` counts the claims ever made on a token and never falls; ``claim`` repeats
+it while the token is locked, with the pilot and the time. Whoever settles must hold that very claim (`holds`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeGuard
+
+__all__ = [
+    "ATTEMPTS_KEPT",
+    "CRASH_LIMIT",
+    "Claimant",
+    "Doc",
+    "Edit",
+    "Outcome",
+    "Reason",
+    "State",
+    "backoff",
+    "cancel",
+    "claim",
+    "fence_of",
+    "hold",
+    "holds",
+    "is_cancelled",
+    "is_retried",
+    "lose",
+    "put",
+    "ready",
+    "reset",
+    "settle",
+    "state_of",
+]
+
+Doc = dict[str, Any]
+
+CRASH_LIMIT = 5
+"""Pilots that a token may lose before it is taken out of circulation."""
+
+ATTEMPTS_KEPT = 20
+
+_JOB_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "slurm_job_id")
+
+
+class State(str, Enum):
+    """Where a token is in its life; the names of the views."""
+
+    HELD = "held"
+    TODO = "todo"
+    LOCKED = "locked"
+    DONE = "done"
+    ERROR = "error"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Reason(str, Enum):
+    """Why an attempt ended. A closed list; stored in ``reason`` and in each entry of ``attempts``."""
+
+    EXIT = "exit"
+    SIGNAL = "signal"
+    TIME = "time"
+    MEMORY = "memory"
+    DISK = "disk"
+    START_FAILED = "start-failed"
+    EXCEPTION = "exception"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+    LOST = "lost"
+    CRASH_LIMIT = "crash-limit"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+_NEVER_RETRIED = frozenset({Reason.START_FAILED, Reason.CANCELLED, Reason.CRASH_LIMIT})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimant:
+    """Who claims: the pilot, its host, and the batch job it runs in (one of the ``*_job_id`` fields)."""
+
+    pilot: str
+    hostname: str = ""
+    job: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an attempt ended, as its pilot judged it.
+
+    ``give_back`` returns the token unspent (the pilot was told to stop); otherwise an ``exit`` with an
+    ``exit_code`` of 0 is done, and anything else is retried up to ``max_scrub`` times, ``retry_delay`` seconds
+    later, and is an error after that. ``changes`` are fields the task wrote, ``attempt`` what was measured.
+    """
+
+    reason: Reason = Reason.EXIT
+    exit_code: int | str = 0
+    give_back: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    attempt: Mapping[str, Any] | None = None
+    max_scrub: int = 0
+    retry_delay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """Fields that a program set and removed on the token it holds; it decides about state by itself."""
+
+    changes: Mapping[str, Any]
+    removed: frozenset[str] = frozenset()
+
+
+def state_of(doc: Mapping[str, Any]) -> State | None:
+    """The token's state; None for a document that is no token or whose lock and done make no sense."""
+    lock, done = doc.get("lock"), doc.get("done")
+    if doc.get("type") != "token" or not _is_number(lock) or not _is_number(done):
+        return None
+    if lock < 0:
+        return State.HELD
+    if done == 0:
+        return State.LOCKED if lock > 0 else State.TODO
+    if lock > 0 and done > 0:
+        return State.DONE if _parse_int(doc.get("exit_code")) == 0 else State.ERROR
+    return None
+
+
+def fence_of(doc: Mapping[str, Any]) -> int:
+    """How often the token has been claimed."""
+    fence = doc.get("fence", 0)
+    return fence if isinstance(fence, int) else 0
+
+
+def holds(doc: Mapping[str, Any], fence: int) -> bool:
+    """Whether the claim with this fence is the one in force.
+
+    The claim's time must equal ``lock``: a PiCaS program that resets and locks a token leaves ``claim`` as it
+    was, and would otherwise be mistaken for the earlier holder.
+    """
+    claim = doc.get("claim")
+    return (
+        isinstance(claim, Mapping)
+        and claim.get("fence") == fence
+        and claim.get("at") == doc.get("lock")
+        and state_of(doc) is State.LOCKED
+    )
+
+
+def is_cancelled(doc: Mapping[str, Any]) -> bool:
+    """Whether a person asked to cancel the very claim that is in force."""
+    return "cancel" in doc and holds(doc, doc["cancel"])
+
+
+def put(doc: Mapping[str, Any]) -> Doc:
+    """A new token with what every token has; held when it waits for others (``after``)."""
+    new = {"type": "token", "lock": 0, "done": 0, "exit_code": "", "hostname": "", "scrub_count": 0, **doc}
+    if new.get("after") and state_of(new) is State.TODO:
+        new["lock"] = -1
+    return new
+
+
+def claim(doc: Mapping[str, Any], claimant: Claimant, now: float) -> Doc:
+    """The token as locked by the claimant, its fence one higher."""
+    at = max(1, int(now))
+    new = {**doc, "lock": at, "hostname": claimant.hostname, "fence": fence_of(doc) + 1}
+    new["claim"] = {"fence": new["fence"], "pilot": claimant.pilot, "at": at}
+    new.update(claimant.job)
+    new.pop("not_before", None)
+    return new
+
+
+def settle(doc: Mapping[str, Any], outcome: Outcome | Edit, now: float) -> Doc:
+    """The token after its attempt. The caller has made sure that the claim still `holds`."""
+    if isinstance(outcome, Edit):
+        return _edited(doc, outcome)
+    new = {**doc, **outcome.changes, "reason": str(outcome.reason)}
+    if outcome.attempt is not None:
+        _remember(new, {**outcome.attempt, "exit_code": outcome.exit_code, "reason": str(outcome.reason)})
+    if outcome.give_back:
+        new["released"] = doc.get("released", 0) + 1
+        return _back_to_todo(new)
+    if is_retried(doc, outcome):
+        new["scrub_count"] = doc.get("scrub_count", 0) + 1
+        if outcome.retry_delay > 0:
+            new["not_before"] = round(now + outcome.retry_delay, 3)
+        return _back_to_todo(new)
+    new["exit_code"] = outcome.exit_code
+    return _ended(new, now)
+
+
+def is_retried(doc: Mapping[str, Any], outcome: Outcome) -> bool:
+    """Whether an outcome puts the token back for another try, at the cost of one."""
+    if outcome.reason is Reason.EXIT and _parse_int(outcome.exit_code) == 0:
+        return False
+    allowed = max(doc.get("max_scrub", 0), outcome.max_scrub)
+    return outcome.reason not in _NEVER_RETRIED and doc.get("scrub_count", 0) < allowed
+
+
+def lose(doc: Mapping[str, Any], now: float) -> Doc:
+    """The token of a pilot that fell silent: back to todo, or an error when that happened too often."""
+    holder = doc.get("claim") or {}
+    attempt = {"fence": fence_of(doc), "pilot": holder.get("pilot", ""), "hostname": doc.get("hostname", "")}
+    new = {**doc, "lost": doc.get("lost", 0) + 1}
+    reason = Reason.CRASH_LIMIT if new["lost"] >= CRASH_LIMIT else Reason.LOST
+    new["reason"] = str(reason)
+    _remember(new, {**attempt, "start": holder.get("at"), "end": round(now, 3), "reason": str(Reason.LOST)})
+    if is_cancelled(doc):
+        return _ended({**new, "reason": str(Reason.CANCELLED), "exit_code": ""}, now)
+    return _ended({**new, "exit_code": ""}, now) if reason is Reason.CRASH_LIMIT else _back_to_todo(new)
+
+
+def reset(doc: Mapping[str, Any]) -> Doc:
+    """The token as good as new, put back by a person: retries and losses are forgotten, attempts are not."""
+    new = _back_to_todo(doc)
+    new["scrub_count"] = 0
+    for name in ("lost", "reason", "not_before"):
+        new.pop(name, None)
+    return new
+
+
+def hold(doc: Mapping[str, Any]) -> Doc:
+    """A waiting token taken out of every PiCaS view until it is made `ready`."""
+    return {**doc, "lock": -1}
+
+
+def ready(doc: Mapping[str, Any]) -> Doc:
+    """A held token put where pilots find it."""
+    return {**doc, "lock": 0}
+
+
+def cancel(doc: Mapping[str, Any], now: float) -> Doc:
+    """The token cancelled: at once when nobody holds it, else by a request that its pilot carries out."""
+    if state_of(doc) is State.LOCKED and holds(doc, fence_of(doc)):
+        return {**doc, "cancel": fence_of(doc)}
+    return _ended({**doc, "exit_code": "", "reason": str(Reason.CANCELLED)}, now)
+
+
+def backoff(failures: int, jitter: float) -> float:
+    """Seconds to wait before a retry: full jitter below min(10 s * 2**failures, 1 h); jitter in [0, 1)."""
+    return jitter * min(10.0 * float(2 ** min(failures, 20)), 3600.0)
+
+
+def _edited(doc: Mapping[str, Any], edit: Edit) -> Doc:
+    new = {key: value for key, value in {**doc, **edit.changes}.items() if key not in edit.removed}
+    if state_of(new) is not State.LOCKED:
+        new.pop("claim", None)
+        new.pop("cancel", None)
+    return new
+
+
+def _ended(doc: Doc, now: float) -> Doc:
+    at = max(1, int(now))
+    doc["done"] = at
+    if doc["lock"] <= 0:
+        doc["lock"] = at
+    doc.pop("claim", None)
+    doc.pop("cancel", None)
+    return doc
+
+
+def _back_to_todo(doc: Mapping[str, Any]) -> Doc:
+    new = {**doc, "lock": 0, "done": 0, "exit_code": ""}
+    for name in ("claim", "cancel", *_JOB_FIELDS):
+        new.pop(name, None)
+    return new
+
+
+def _remember(doc: Doc, attempt: Mapping[str, Any]) -> None:
+    doc["attempts"] = [*doc.get("attempts", ()), attempt][-ATTEMPTS_KEPT:]
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _parse_int(value: object) -> int | None:
+    """JavaScript's ``parseInt``, which the views of PiCaS apply to ``exit_code``."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, (int, float)):
+        return int(value)
+    found = re.match(r"\s*([+-]?[0-9]+)", value) if isinstance(value, str) else None
+    return int(found[1]) if found else None

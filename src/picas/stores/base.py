@@ -1,0 +1,285 @@
+"""The contract between picas and a database: `TokenStore`, about a dozen verbs on many documents at once.
+
+Values go in and out, never types of a driver; errors are those of `picas.errors`. What can be derived from these
+verbs is written once, in `picas.pool`. A store is done when the suite in `picas.testing` passes on it.
+
+Rules for every store:
+
+- ``_rev`` is optimistic concurrency for everyone: `update` and `delete` act on a document only as long as its
+  revision is the one given. The *fence* is what makes settling safe: `exchange` applies an outcome to the
+  document as it is stored now, whatever its revision, if and only if the claim is still in force
+  (`lifecycle.holds`), and answers `ClaimLost` for that row otherwise, changing nothing.
+- Time is the store's: `now`, the times in claims, and the silence of pilots come from one clock per store.
+- A token that waits for others (``after``) becomes ready in the same step in which the last of them is done.
+- A store belongs to the thread that opened it; only `wait` may be called from another.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from picas.errors import Conflict, InvalidToken
+from picas.lifecycle import Claimant, Doc, Edit, Outcome, State
+from picas.selectors import Selector
+from picas.tokens import Requirements
+from picas.views import Design, View
+
+__all__ = [
+    "Attachment",
+    "Beat",
+    "Capabilities",
+    "Claim",
+    "Exchange",
+    "Loaded",
+    "Page",
+    "PilotRecord",
+    "Problem",
+    "Settlement",
+    "TokenStore",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a store can do; the core asks this, never which store it is."""
+
+    durable: bool
+    """What was acknowledged survives the end of the process and of the machine."""
+    shared: bool
+    """Several processes can work on it at once."""
+    atomic_load: bool
+    """`load` adds all documents or none."""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A file that belongs to a token: its bytes, or where they lie on disk when they are many."""
+
+    content_type: str = "application/octet-stream"
+    data: bytes | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A wish for up to ``count`` tokens of a view, of which none needs more than the ``offer``."""
+
+    view: View
+    count: int
+    claimant: Claimant
+    offer: Requirements | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """The end of one claim: the document as claimed (it bears the fence), what became of it, and its files."""
+
+    doc: Doc
+    outcome: Outcome | Edit
+    attachments: Mapping[str, Attachment] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """Answers of `TokenStore.exchange`: a document per settlement, and what was claimed.
+
+    Instead of a document there is `ClaimLost` for a claim that is over, and `InvalidToken` for an outcome whose
+    fields no store takes; the token is then still locked.
+    """
+
+    settled: list[Doc | Conflict | InvalidToken]
+    claimed: list[Doc]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """How many documents `TokenStore.load` added, and how many ids were there already."""
+
+    added: int
+    existing: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some documents of a selection, and the cursor for the next page, None on the last one."""
+
+    docs: list[Doc]
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PilotRecord:
+    """What a pilot says of itself with each beat; ``silent`` and ``orders`` are added by the store.
+
+    ``lease`` and ``silent`` are seconds, ``started_at`` unix seconds; ``orders`` is empty, ``drain`` or ``stop``.
+    """
+
+    id: str
+    hostname: str
+    pid: int
+    started_at: float
+    lease: float
+    view: str = "Monitor/todo"
+    cores: int = 1
+    running: int = 0
+    finished: int = 0
+    job: Mapping[str, str] = field(default_factory=dict)
+    orders: str = ""
+    silent: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the pilot has been heard of within its lease."""
+        return self.silent <= self.lease
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """What a pilot learns from a beat: which claims (id to fence) it has, which of them are cancelled, its orders."""
+
+    held: Mapping[str, int]
+    cancelled: frozenset[str] = frozenset()
+    orders: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something `TokenStore.check` found: in words, and whether it was mended."""
+
+    text: str
+    mended: bool = False
+
+
+class TokenStore(ABC):
+    """A database that holds one pool."""
+
+    capabilities: Capabilities
+    url: str
+    """The address, without secrets."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """The store's time, unix seconds."""
+
+    @abstractmethod
+    def put(self, docs: Sequence[Doc]) -> list[str | Conflict]:
+        """Add documents; a revision for each, or `Conflict` for an id that exists. InvalidToken refuses all."""
+
+    @abstractmethod
+    def load(self, docs: Iterable[Doc]) -> Loaded:
+        """Add any number of documents from an iterator, in flat memory; existing ids are left as they are.
+
+        With ``capabilities.atomic_load`` an exception, from the iterator too, leaves nothing added.
+        """
+
+    @abstractmethod
+    def get(self, ids: Sequence[str]) -> list[Doc | None]:
+        """The documents with these ids, in their order, None for each that is missing."""
+
+    @abstractmethod
+    def update(self, docs: Sequence[Doc]) -> list[str | Conflict]:
+        """Replace documents whose ``_rev`` is current; the new revision or `Conflict` for each, in order."""
+
+    @abstractmethod
+    def delete(self, docs: Sequence[Doc]) -> list[bool]:
+        """Delete documents whose ``_rev`` is current, with their attachments; whether each was deleted."""
+
+    @abstractmethod
+    def exchange(self, settlements: Sequence[Settlement], claim: Claim | None = None) -> Exchange:
+        """Settle what is finished and claim what is next, in one step; either may be empty.
+
+        Claims come in order of priority, highest first, then age. A token whose ``not_before`` is to come is left.
+        The settled documents come back as stored. Settling again what was settled is `ClaimLost`.
+        """
+
+    @abstractmethod
+    def page(
+        self, view: View | None, *, after: str | None = None, limit: int = 100, where: Selector | None = None
+    ) -> Page:
+        """A page of the tokens of a view, or of all documents (None), that also match ``where``.
+
+        The order is the store's, the same from page to page; documents that stay put are seen exactly once.
+        """
+
+    @abstractmethod
+    def count(self, design: str = "Monitor", where: Selector | None = None) -> dict[State, int]:
+        """How many tokens of a design document are in each state (all five are there)."""
+
+    @abstractmethod
+    def next_ready(self, view: View) -> float | None:
+        """Seconds until a token of the view can be claimed: 0 now, None when there is none at all."""
+
+    @abstractmethod
+    def put_attachment(
+        self,
+        token_id: str,
+        name: str,
+        data: BinaryIO,
+        *,
+        content_type: str = "application/octet-stream",
+        fence: int | None = None,
+    ) -> str:
+        """Store a file, read in chunks, under a name of the token; the new revision.
+
+        With a fence only while that claim holds: `ClaimLost` otherwise, and nothing is changed.
+        """
+
+    @abstractmethod
+    def get_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
+        """A file's bytes in chunks; KeyError when there is none of that name (before the first chunk)."""
+
+    @abstractmethod
+    def delete_attachment(self, token_id: str, name: str) -> bool:
+        """Remove a file from a token; whether there was one."""
+
+    @abstractmethod
+    def beat(self, record: PilotRecord) -> Beat:
+        """Renew a pilot's lease with what it says of itself, and tell it what became of its claims."""
+
+    @abstractmethod
+    def pilots(self) -> list[PilotRecord]:
+        """Every pilot that has not signed off, with how long it has been silent."""
+
+    @abstractmethod
+    def order(self, pilot: str, orders: str) -> bool:
+        """Leave orders for a pilot, read with its next beat; whether it is known."""
+
+    @abstractmethod
+    def forget(self, pilot: str) -> None:
+        """Remove a pilot's record: it has signed off, or its tokens were given back."""
+
+    @abstractmethod
+    def install(self, design: Design) -> None:
+        """Add or replace a design document."""
+
+    @abstractmethod
+    def uninstall(self, name: str) -> bool:
+        """Remove a design document; whether it was there. ``Monitor`` stays."""
+
+    @abstractmethod
+    def designs(self) -> list[Design]:
+        """All design documents, ``Monitor`` first."""
+
+    @abstractmethod
+    def wait(self, seconds: float) -> bool:
+        """Block until something changed in the pool, at most so long; whether it did. Callable from any thread."""
+
+    @abstractmethod
+    def check(self, *, mend: bool = False) -> list[Problem]:
+        """What is wrong with the database itself; nothing when the list is empty."""
+
+    @abstractmethod
+    def twin(self) -> TokenStore:
+        """Another handle on the same pool, for another thread; closing one leaves the other open."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Delete the pool with everything in it, and close."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the store holds open; closing twice is no error."""

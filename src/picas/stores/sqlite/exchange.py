@@ -1,0 +1,95 @@
+"""Settling and claiming, inside one write transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from picas import lifecycle, tokens
+from picas.errors import ClaimLost, Conflict, InvalidToken
+from picas.lifecycle import Doc, State, fence_of, holds
+from picas.selectors import Selector, to_sql
+from picas.stores.base import Claim, Settlement
+from picas.stores.sqlite import files, rows
+from picas.stores.sqlite.connection import Sql
+from picas.tokens import Requirements
+
+__all__ = ["claim", "settle"]
+
+_CLAIM = "UPDATE tokens SET rev=?, state=2, pilot=?, not_before=NULL, doc=? WHERE seq=?"
+
+
+def settle(sql: Sql, settlement: Settlement, now: float) -> Doc | Conflict | InvalidToken:
+    """Apply one outcome to the document as it is stored, if the claim is still in force."""
+    token_id, fence = settlement.doc["_id"], fence_of(settlement.doc)
+    row = sql.execute("SELECT seq, doc FROM tokens WHERE id=?", (token_id,)).fetchone()
+    current = rows.read(row[1]) if row else {}
+    if not holds(current, fence):
+        return lost(token_id, fence, current)
+    new = lifecycle.settle(current, settlement.outcome, now)
+    try:
+        tokens.encode(new)
+    except InvalidToken as error:
+        return error
+    for name, attachment in settlement.attachments.items():
+        new = files.attach(sql, row[0], new, name, attachment, now)
+    return rows.replace(sql, row[0], State.LOCKED, new, checked=True)
+
+
+def lost(token_id: str, fence: int, current: Mapping[str, Any]) -> ClaimLost:
+    """Why a claim is not in force any more, in words."""
+    holder = current.get("claim") or {}
+    if not current:
+        found = "it was deleted"
+    elif holder and lifecycle.state_of(current) is State.LOCKED:
+        found = f"it is held by pilot {holder.get('pilot')} (claim {holder.get('fence')})"
+    else:
+        found = f"it is {lifecycle.state_of(current) or 'no token'} now"
+    return ClaimLost(f"token {token_id}: claim {fence} is over, {found}; result superseded")
+
+
+def claim(sql: Sql, wish: Claim, selector: Selector | None, now: float) -> list[Doc]:
+    """Lock the next tokens of a view that fit the offer, in order of priority, then age."""
+    found = _candidates(sql, wish, selector, now)
+    claimed, changes = [], []
+    for seq, text in found:
+        doc = rows.read(text)
+        doc = lifecycle.claim(doc, wish.claimant, now)
+        doc["_rev"] = rows.next_rev(doc["_rev"])
+        claimed.append(doc)
+        changes.append((doc["_rev"], wish.claimant.pilot, tokens.dumps(doc), seq))
+    sql.executemany(_CLAIM, changes)
+    return claimed
+
+
+def _candidates(sql: Sql, wish: Claim, selector: Selector | None, now: float) -> list[tuple[int, str]]:
+    condition, values = to_sql(selector, "doc") if selector else ("1", [])
+    query = f"""SELECT seq, requires, doc FROM tokens WHERE state=1 AND (not_before IS NULL OR not_before <= ?)
+                AND {condition} ORDER BY rank, seq"""
+    return _fitting(sql.execute(query, (now, *values)), wish.count, wish.offer)
+
+
+def _fitting(found: Iterable[tuple[Any, ...]], count: int, offer: Requirements | None) -> list[tuple[int, str]]:
+    chosen: list[tuple[int, str]] = []
+    known: dict[str | None, bool] = {}
+    if count <= 0:
+        return chosen
+    for seq, requires, text in found:
+        if requires not in known:
+            known[requires] = _fits(requires, offer)
+        if known[requires]:
+            chosen.append((seq, text))
+            if len(chosen) >= count:
+                break
+    return chosen
+
+
+def _fits(requires: str | None, offer: Requirements | None) -> bool:
+    """A token whose needs cannot be read fits nowhere: it is passed over, not in the way of the others."""
+    if offer is None:
+        return True
+    try:
+        return tokens.requirements({"requires": json.loads(requires)} if requires else {}).within(offer)
+    except InvalidToken:
+        return False

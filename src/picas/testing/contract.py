@@ -1,0 +1,34 @@
+"""The contract of `picas.stores.base`, as tests. A store is done when they pass.
+
+In a test module import everything from here, and give two fixtures: ``store``, an empty open pool, and ``reopen``,
+a function that gives another handle on the same pool (opened anew where ``capabilities.shared``, else a twin).
+Before that, `pytest.register_assert_rewrite("picas.testing")` in ``conftest.py`` makes failures readable.
+"""
+
+from __future__ import annotations
+
+from picas.testing.claims import TestClaim, TestClaimByMany, TestClaimOrder, TestOddDocuments, TestOffer
+from picas.testing.documents import TestDelete, TestGet, TestLoad, TestPut, TestTwin, TestUpdate
+from picas.testing.samples import Reopen
+from picas.testing.settling import TestAfter, TestFence, TestSettle
+from picas.testing.values import TestIds, TestValues
+
+__all__ = [
+    "Reopen",
+    "TestAfter",
+    "TestClaim",
+    "TestClaimByMany",
+    "TestClaimOrder",
+    "TestDelete",
+    "TestFence",
+    "TestGet",
+    "TestIds",
+    "TestLoad",
+    "TestOddDocuments",
+    "TestOffer",
+    "TestPut",
+    "TestSettle",
+    "TestTwin",
+    "TestUpdate",
+    "TestValues",
+]

@@ -1,0 +1,268 @@
+"""What a document may hold, by the same rule on every store, and what its own fields mean.
+
+The rule is what CouchDB, SQLite and PostgreSQL all keep exactly: I-JSON (RFC 7493) numbers and strings, no NUL,
+limited depth and size. A document that breaks it is refused when it is added, never changed in silence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from picas.errors import InvalidToken
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "MAX_ID_BYTES",
+    "MAX_KEYS",
+    "Requirements",
+    "check",
+    "check_attachment_name",
+    "check_id",
+    "dumps",
+    "encode",
+    "loads",
+    "requirements",
+]
+
+MAX_BYTES = 8_000_000
+"""Size of a document as JSON in UTF-8: CouchDB's default ``max_document_size``."""
+MAX_DEPTH = 100
+MAX_KEYS = 10_000
+MAX_ID_BYTES = 255
+_MAX_INTEGER = 2**53 - 1
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_RESERVED = frozenset({"_id", "_rev", "_attachments"})
+
+_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_UNITS |= {f"{unit}b": size for unit, size in _UNITS.items() if unit in "kmgt" and unit}
+_UNITS |= {f"{unit}i{b}": 2 ** (10 * power) for power, unit in enumerate("kmgt", 1) for b in ("", "b")}
+_TIMES = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "day": 86400, "days": 86400}
+_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
+
+dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""JSON as stores keep it, unchecked: for documents that `encode` has let in."""
+
+
+def check_id(token_id: object) -> str:
+    """The id, when every store, URL and file name can bear it; InvalidToken otherwise."""
+    if not isinstance(token_id, str) or not token_id:
+        raise InvalidToken(f"id {token_id!r} is not allowed", hint="an id is a non-empty string")
+    _check_name("id", token_id)
+    if token_id.startswith("_"):
+        raise InvalidToken(f"id {token_id!r} starts with _, which databases keep to themselves")
+    return token_id
+
+
+def check(doc: Mapping[str, Any]) -> str:
+    """The id of a new document whose fields have the types that picas relies on; InvalidToken otherwise."""
+    token_id = check_id(doc.get("_id"))
+    for name, (fits, expected) in _FIELDS.items():
+        if name in doc and not fits(doc[name]):
+            raise InvalidToken(f"token {token_id}: field {name} must be {expected}, not {doc[name]!r:.60}")
+    requirements(doc)
+    return token_id
+
+
+def check_attachment_name(name: str) -> str:
+    """The attachment's name, when it can be stored and saved as one file; InvalidToken otherwise."""
+    _check_name("attachment name", name)
+    if not name or name.startswith(("_", "/")) or ".." in name.split("/"):
+        raise InvalidToken(f"attachment name {name!r} is not allowed", hint="a relative path without ..")
+    return name
+
+
+def encode(doc: Mapping[str, Any]) -> str:
+    """The document as JSON, when it follows the rules; InvalidToken with the field's path otherwise."""
+    token_id = doc.get("_id", "?")
+    walk = _Walk(token_id)
+    walk.mapping(doc, "", 1)
+    for name in doc:
+        if name.startswith("_") and name not in _RESERVED:
+            raise InvalidToken(f"token {token_id}: field {name!r} starts with _, which databases keep to themselves")
+    text = dumps(doc)
+    if len(text) * 4 > MAX_BYTES and (size := len(text.encode())) > MAX_BYTES:
+        raise InvalidToken(
+            f"token {token_id} has {size:,} bytes, more than the limit of {MAX_BYTES:,}",
+            hint="put large input in a file or an attachment and its name in the token",
+        )
+    return text
+
+
+def loads(text: str | bytes) -> Any:
+    """JSON read strictly: no NaN, no Infinity, no name twice in an object. ValueError says what is wrong."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """What a token needs or a pilot offers: cores, bytes of memory, gpus, seconds, and resources by name."""
+
+    cores: float = 0
+    memory: float = 0
+    gpus: float = 0
+    time: float = 0
+    other: Mapping[str, float] = field(default_factory=dict)
+
+    def within(self, offer: Requirements) -> bool:
+        """Whether the offer covers every dimension; a named resource that is not offered counts as none."""
+        return not self.lacking(offer)
+
+    def lacking(self, offer: Requirements) -> list[str]:
+        """The dimensions in which the offer is too small."""
+        mine = {
+            "cores": self.cores,
+            "memory": self.memory,
+            "gpus": self.gpus,
+            "time": self.time,
+            **self.other,
+        }
+        theirs = {"cores": offer.cores, "memory": offer.memory, "gpus": offer.gpus, "time": offer.time}
+        return [name for name, need in mine.items() if need > theirs.get(name, offer.other.get(name, 0))]
+
+
+def requirements(doc: Mapping[str, Any]) -> Requirements:
+    """What a token needs, from its ``requires``; one core when it does not say. InvalidToken when unreadable."""
+    requires = doc.get("requires")
+    if not requires:
+        return _ONE_CORE
+    if not isinstance(requires, Mapping):
+        raise InvalidToken(f"token {doc.get('_id')}: requires must be an object such as {{'cores': 4}}")
+    sizes = {name: _quantity(name, value, doc.get("_id")) for name, value in requires.items()}
+    known = {name: sizes.pop(name, default) for name, default in _DEFAULTS.items()}
+    return Requirements(**known, other=sizes)
+
+
+_DEFAULTS = {"cores": 1.0, "memory": 0.0, "gpus": 0.0, "time": 0.0}
+_ONE_CORE = Requirements(cores=1)
+
+
+def _quantity(name: str, value: object, token_id: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    units = _TIMES if name == "time" else _UNITS
+    if not found or found[2].lower() not in units:
+        raise InvalidToken(
+            f"token {token_id}: requires.{name} is {value!r}, not an amount",
+            hint='an amount is a number, "8 GiB" for memory, "2 h" for time',
+        )
+    return float(found[1]) * units[found[2].lower()]
+
+
+def _check_name(what: str, name: str) -> None:
+    if _SURROGATE.search(name):
+        raise InvalidToken(f"{what} {name!r} holds a lone surrogate, which is no Unicode text")
+    if _CONTROL.search(name):
+        raise InvalidToken(f"{what} {name!r} holds a control character")
+    if len(name.encode()) > MAX_ID_BYTES:
+        raise InvalidToken(f"{what} {name[:40]!r}... is longer than {MAX_ID_BYTES} bytes")
+    if name in (".", ".."):
+        raise InvalidToken(f"{what} {name!r} is not allowed")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_command(value: object) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(word, str) for word in value) and bool(value[0])
+    return isinstance(value, str) and bool(value.strip())
+
+
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "type": (lambda value: isinstance(value, str), "a string"),
+    "lock": (lambda value: type(value) in (int, float), "a number"),
+    "done": (lambda value: type(value) in (int, float), "a number"),
+    "command": (_is_command, "a command line: a string, or a list of strings"),
+    "priority": (lambda value: type(value) is int, "an integer"),
+    "after": (lambda value: isinstance(value, list) and all(type(v) is str for v in value), "a list of ids"),
+    "not_before": (lambda value: type(value) in (int, float), "unix seconds"),
+    "max_scrub": (_is_count, "a count"),
+    "scrub_count": (_is_count, "a count"),
+    "tags": (lambda value: isinstance(value, Mapping), "an object"),
+}
+
+
+class _Walk:
+    """One pass over a document that knows the path it is at, for the message."""
+
+    def __init__(self, token_id: object) -> None:
+        self.token_id = token_id
+        self.keys = 0
+
+    def mapping(self, value: Mapping[str, Any], path: str, depth: int) -> None:
+        self.keys += len(value)
+        if self.keys > MAX_KEYS:
+            self.refuse(path, f"holds more than {MAX_KEYS:,} fields in all")
+        if depth > MAX_DEPTH:
+            self.refuse(path, f"is nested deeper than {MAX_DEPTH} levels")
+        for name, item in value.items():
+            if type(name) is not str:
+                self.refuse(path, f"has {name!r} as a field name, which is no string")
+            self.string(name, path)
+            kind = type(item)
+            if kind is str:
+                if not item.isascii() or "\x00" in item:
+                    self.string(item, f"{path}.{name}")
+            elif kind is not bool and item is not None:
+                self.value(item, f"{path}.{name}", depth)
+
+    def value(self, value: Any, path: str, depth: int) -> None:
+        if isinstance(value, bool) or value is None:
+            return
+        if isinstance(value, str):
+            self.string(value, path)
+        elif isinstance(value, int):
+            if not -_MAX_INTEGER <= value <= _MAX_INTEGER:
+                self.refuse(path, "is an integer beyond 2**53 - 1, which databases round", "write it as a string")
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                self.refuse(path, f"is {value}, which JSON does not have")
+        elif isinstance(value, Mapping):
+            self.mapping(value, path, depth + 1)
+        elif isinstance(value, list):
+            self.array(value, path, depth + 1)
+        else:
+            self.refuse(path, f"is a {type(value).__name__}, which JSON does not have")
+
+    def array(self, value: list[Any], path: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            self.refuse(path, f"is nested deeper than {MAX_DEPTH} levels")
+        for place, item in enumerate(value):
+            self.value(item, f"{path}[{place}]", depth)
+
+    def string(self, value: str, path: str) -> None:
+        if "\x00" in value:
+            self.refuse(path, "holds a NUL character", "databases cannot keep it; encode it, in base64 say")
+        if not value.isascii() and _SURROGATE.search(value):
+            self.refuse(path, "holds a lone surrogate, which is no Unicode text")
+
+    def refuse(self, path: str, what: str, hint: str = "") -> NoReturn:
+        place = path.lstrip(".")
+        shown = f"field {place[:80]}" if place else "the document"
+        raise InvalidToken(f"token {self.token_id}: {shown} {what}", hint=hint)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} stands twice in one object")
+    return found
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
