@@ -21,6 +21,7 @@ from programs import Failed, run
 from report import machine, number, table
 
 ARGV = {"true": ["/bin/true"], "echo": ["sh", "-c", "echo hello"]}
+OWN_LIMIT = "the limit, environment"
 TITLE = {"true": "/bin/true", "echo": "sh -c 'echo hello', output captured"}
 
 
@@ -127,6 +128,7 @@ def measure(plan: Plan, what: str) -> Outcome:
     outcome = Outcome(what=what)
     measure_limit(plan, outcome)
     measure_picas(plan, outcome)
+    measure_own_limit(plan, outcome)
     measure_peers(plan, outcome)
     measure_limit(plan, outcome)
     return outcome
@@ -137,6 +139,13 @@ def measure_limit(plan: Plan, outcome: Outcome) -> None:
     count = min(plan.counts[outcome.what], 5000)
     outcome.limits.append(spawn_rate(outcome.what, count, plan.slots))
     progress(f"limit: {outcome.limits[-1]:,.0f}/s")
+
+
+def measure_own_limit(plan: Plan, outcome: Outcome) -> None:
+    """Add a row for the limit when commands are given the whole environment of this process."""
+    count = min(plan.counts[outcome.what], 5000)
+    rate = spawn_rate(outcome.what, count, plan.slots, environment="own")
+    outcome.rows.append(Row(system=OWN_LIMIT, rate=rate, remark="the same, with this environment"))
 
 
 def measure_picas(plan: Plan, outcome: Outcome) -> None:

@@ -17,17 +17,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, TypeVar
-
-from report import machine, number, table
 
 from picas.lifecycle import Claimant, Doc, Outcome, State
 from picas.stores import open_store
 from picas.stores.base import Claim, Settlement, TokenStore
 from picas.tokens import loads
 from picas.views import View
+from report import machine, number, table
 
 T = TypeVar("T")
 Spawn = multiprocessing.get_context("spawn")
@@ -107,7 +107,7 @@ def work(url: str, batch: int, pilot: str, barrier: Barrier) -> Span:
     while True:
         wanted = batch if time.monotonic() - start < 5 else 0
         settled += len(held)
-        held, seconds = timed(lambda now=held, n=wanted: exchange(store, now, n, pilot))
+        held, seconds = timed(partial(exchange, store, held, wanted, pilot))
         slowest = max(slowest, seconds)
         if not held:
             break
@@ -172,7 +172,7 @@ def exchange_turns(stores: list[TokenStore], batch: int, rounds: int) -> list[fl
     times: list[list[float]] = [[] for _ in stores]
     for _ in range(rounds):
         for index, store in enumerate(stores):
-            claimed, seconds = timed(lambda s=store, h=held[index]: exchange(s, h, batch, "p0"))
+            claimed, seconds = timed(partial(exchange, store, held[index], batch, "p0"))
             held[index] = claimed
             times[index].append(seconds)
     for store, docs in zip(stores, held, strict=True):
@@ -185,7 +185,7 @@ def turns(stores: list[TokenStore], call: Callable[[TokenStore], object], rounds
     times: list[list[float]] = [[] for _ in stores]
     for _ in range(rounds):
         for index, store in enumerate(stores):
-            times[index].append(timed(lambda s=store: call(s))[1])
+            times[index].append(timed(partial(call, store))[1])
     return [statistics.median(each) for each in times]
 
 
@@ -230,11 +230,17 @@ def numbers(text: str) -> list[int]:
     return [int(word.rstrip("kM")) * units.get(word[-1], 1) for word in text.split(",") if word]
 
 
+def number_of(text: str) -> int:
+    """``20000`` or ``20k`` as an integer."""
+    (value,) = numbers(text)
+    return value
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", choices=["sqlite"], default="sqlite")
-    parser.add_argument("--tokens", type=numbers, default=[20_000], help="in each pool of the first table")
+    parser.add_argument("--tokens", type=number_of, default=20_000, help="in each pool of the first table")
     parser.add_argument("--processes", type=numbers, default=[1, 16], help="a list with commas (default 1,16)")
     parser.add_argument("--batches", type=numbers, default=[1, 8, 32, 128], help="(default 1,8,32,128)")
     parser.add_argument("--claims-at", type=numbers, default=[10_000, 1_000_000], help="(default 10k,1M)")
@@ -250,7 +256,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="picas-bench-", dir=args.folder) as name:
         folder = Path(name)
         rates = [
-            measure_rate(url_of(args.store, folder, f"rate-{p}-{b}"), args.tokens[0], p, b)
+            measure_rate(url_of(args.store, folder, f"rate-{p}-{b}"), args.tokens, p, b)
             for p in args.processes
             for b in args.batches
         ]

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 __all__ = ["become_subreaper", "die_with_parent", "end_group", "end_leftovers", "has_children"]
@@ -42,17 +43,21 @@ def end_group(leader: int, number: int) -> None:
         return
 
 
-def end_leftovers(deadline: float = 2.0) -> bool:
+def end_leftovers(deadline: float = 2.0, *, spared: AbstractSet[int] = frozenset()) -> bool:
     """Kill and reap all descendants of this process, which must be a subreaper; whether none is left.
 
     A killed process hands its children to us, so that rounds of killing one's own children reach all of them.
-    Gives up after ``deadline`` seconds: a process in uninterruptible sleep cannot be ended by anybody.
+    Gives up after ``deadline`` seconds: a process in uninterruptible sleep cannot be ended by anybody. Children
+    that are ``spared``, and theirs, are left alone.
     """
     until = time.monotonic() + deadline
     while has_children():
-        for pid in _children():
+        doomed = [pid for pid in _children() if pid not in spared]
+        if not doomed:
+            return True
+        for pid in doomed:
             _kill(pid)
-        _reap()
+            _reap(pid)
         if time.monotonic() > until:
             return False
         time.sleep(0.002)
@@ -81,10 +86,9 @@ def _children_by_scan(parent: int) -> list[int]:
     return found
 
 
-def _reap() -> None:
+def _reap(pid: int) -> None:
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
 

@@ -27,6 +27,7 @@ __all__ = [
     "dumps",
     "encode",
     "loads",
+    "log_names",
     "requirements",
 ]
 
@@ -35,6 +36,7 @@ MAX_BYTES = 8_000_000
 MAX_DEPTH = 100
 MAX_KEYS = 10_000
 MAX_ID_BYTES = 255
+MAX_NAME_BYTES = 512
 _MAX_INTEGER = 2**53 - 1
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -55,7 +57,7 @@ def check_id(token_id: object) -> str:
     """The id, when every store, URL and file name can bear it; InvalidToken otherwise."""
     if not isinstance(token_id, str) or not token_id:
         raise InvalidToken(f"id {token_id!r} is not allowed", hint="an id is a non-empty string")
-    _check_name("id", token_id)
+    _check_name("id", token_id, MAX_ID_BYTES)
     if token_id.startswith("_"):
         raise InvalidToken(f"id {token_id!r} starts with _, which databases keep to themselves")
     return token_id
@@ -73,10 +75,16 @@ def check(doc: Mapping[str, Any]) -> str:
 
 def check_attachment_name(name: str) -> str:
     """The attachment's name, when it can be stored and saved as one file; InvalidToken otherwise."""
-    _check_name("attachment name", name)
+    _check_name("attachment name", name, MAX_NAME_BYTES)
     if not name or name.startswith(("_", "/")) or ".." in name.split("/"):
         raise InvalidToken(f"attachment name {name!r} is not allowed", hint="a relative path without ..")
     return name
+
+
+def log_names(token_id: str) -> tuple[str, str]:
+    """The names under which a command's standard output and standard error are attached to its token."""
+    stem = f"logs_{token_id.replace('/', '_')}"
+    return f"{stem}.out", f"{stem}.err"
 
 
 def encode(doc: Mapping[str, Any]) -> str:
@@ -160,13 +168,13 @@ def _quantity(name: str, value: object, token_id: object) -> float:
     return float(found[1]) * units[found[2].lower()]
 
 
-def _check_name(what: str, name: str) -> None:
+def _check_name(what: str, name: str, limit: int) -> None:
     if _SURROGATE.search(name):
         raise InvalidToken(f"{what} {name!r} holds a lone surrogate, which is no Unicode text")
     if _CONTROL.search(name):
         raise InvalidToken(f"{what} {name!r} holds a control character")
-    if len(name.encode()) > MAX_ID_BYTES:
-        raise InvalidToken(f"{what} {name[:40]!r}... is longer than {MAX_ID_BYTES} bytes")
+    if len(name.encode()) > limit:
+        raise InvalidToken(f"{what} {name[:40]!r}... is longer than {limit} bytes")
     if name in (".", ".."):
         raise InvalidToken(f"{what} {name!r} is not allowed")
 

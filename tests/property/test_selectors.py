@@ -81,6 +81,7 @@ def in_sql(
 @example({"a": {"$not": {"$in": [1]}}}, {}, True)
 @example({"a": {"$nin": [1]}}, {"a": {"b": 1}}, True)
 @example({"a": {"$in": [True, "x"]}}, {"a": [1, "x"]}, True)
+@example({"a": {"$in": [1]}}, {"a": [True]}, True)
 @example({"a": {"$not": {"$gt": 1}}}, {"a": "z"}, True)
 @example({"a": 1}, {"a": True}, True)
 def test_python_and_sqlite_agree(

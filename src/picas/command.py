@@ -1,0 +1,421 @@
+"""`CommandActor`: the pilot that runs commands. It claims, runs, judges and settles until nothing is left.
+
+One thread does all of it, in turns: settle what is finished and claim what is next in one step, feed the runners, hear
+from them, renew the lease. The runners have work queued meanwhile, so that they need not wait for the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from picas import jobid
+from picas.errors import InvalidToken
+from picas.lifecycle import Claimant, Outcome, Reason, State, fence_of
+from picas.pilot import keep, limits, work
+from picas.pilot.crew import Crew
+from picas.pilot.holdings import Holding, Holdings
+from picas.pilot.jobs import Job, Report
+from picas.pilot.settling import Settler
+from picas.pool import Pool
+from picas.stores.base import Claim, PilotRecord, Settlement
+from picas.tokens import Requirements, dumps
+from picas.views import View
+
+__all__ = ["CommandActor", "Progress", "RunOptions", "RunReport"]
+
+log = logging.getLogger("picas.pilot")
+
+GRACE = 10.0
+"""Seconds between TERM and KILL when a command is ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a pilot works; times in seconds, sizes in bytes, None for found or unlimited."""
+
+    view: View = field(default_factory=lambda: View(State.TODO))
+    command: tuple[str, ...] | None = None
+    cores: int | None = None
+    memory: float | None = None
+    max_tasks: int | None = None
+    max_time: float | None = None
+    token_time: float | None = None
+    idle: float = 0.0
+    max_scrub: int = 0
+    attach: tuple[str, ...] = ()
+    workdir: Path | None = None
+    lease: float = 60.0
+    output_cap: int = 1 << 30
+    grace: float = GRACE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far the pilot is; ``todo`` is what waits in its view, None when that was not looked up."""
+
+    done: int
+    failed: int
+    running: int
+    todo: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What a pilot did in its life, and why it ended."""
+
+    done: int
+    failed: int
+    retried: int
+    given_back: int
+    superseded: int
+    seconds: float
+    why: str
+
+
+class CommandActor:
+    """A pilot that runs the commands of tokens on so many cores. `run` once."""
+
+    def __init__(
+        self, pool: Pool, options: RunOptions | None = None, on_progress: Callable[[Progress], None] | None = None
+    ) -> None:
+        self.pool = pool
+        self.options = options or RunOptions()
+        self._store = pool.store
+        self._on_progress = on_progress
+        self._cores = self.options.cores or limits.cores_here(os.environ)
+        host, job = socket.gethostname(), jobid.job_ids(os.environ)
+        self.id = f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
+        self._claimant = Claimant(pilot=self.id, hostname=host, job=job)
+        self._record = PilotRecord(
+            id=self.id,
+            hostname=host,
+            pid=os.getpid(),
+            started_at=time.time(),
+            lease=self.options.lease,
+            view=str(self.options.view),
+            cores=self._cores,
+            job=job,
+        )
+        self._holdings = Holdings(self._cores)
+        self._settler = Settler(self._store, keep.kept_folder(os.environ))
+        self._deadline = self._find_deadline()
+        self._signals = 0
+        self._signals_seen = 0
+        self._stopping = ""
+        self._why = ""
+        self._claimed = 0
+        self._dry = False
+        self._misfits = 0
+        self._idle_since: float | None = None
+        self._beat_at = 0.0
+        self._look_at = 0.0
+        self._progress_at = 0.0
+        self._tidy: list[str] = []
+
+    def run(self) -> RunReport:
+        """Work until nothing is left or a limit is reached; what was begun and not finished is given back."""
+        begun = time.monotonic()
+        with _Signals(self._on_signal):
+            self._crew = Crew(self._cores)
+            try:
+                self._work()
+                self._sign_off()
+            finally:
+                self._crew.close()
+                self._settler.keep_rest()
+        counts = self._settler.counts
+        return RunReport(
+            done=counts.done,
+            failed=counts.failed,
+            retried=counts.retried,
+            given_back=counts.given_back,
+            superseded=counts.superseded,
+            seconds=time.monotonic() - begun,
+            why=self._why,
+        )
+
+    def _work(self) -> None:
+        while True:
+            self._attend()
+            self._renew()
+            self._exchange()
+            self._send()
+            if self._is_over():
+                return
+            for report in self._crew.collect(self._pause()):
+                self._finish(report)
+            self._tell_progress()
+
+    # Claiming and settling
+
+    def _exchange(self) -> None:
+        """Settle what is finished and claim what is next, when one or the other is due."""
+        wanted = self._wanted()
+        if not (wanted or self._settler.is_due(nothing_running=not self._holdings)):
+            return
+        claim = self._claim(wanted) if wanted else None
+        claimed = self._settler.exchange(claim)
+        if claimed is None:
+            return
+        if claim is not None:
+            self._dry = len(claimed) < claim.count
+            self._claimed += len(claimed)
+        elif not self._settler.waiting:
+            self._dry = False
+        for doc in claimed:
+            self._holdings.add(doc)
+        self._clean_up()
+
+    def _wanted(self) -> int:
+        if self._stopping or self._dry or self._settler.is_away:
+            return 0
+        wanted = self._holdings.wanted
+        if self.options.max_tasks is not None:
+            counts = self._settler.counts
+            used = counts.done + counts.failed + counts.retried + self._settler.waiting + len(self._holdings)
+            wanted = min(wanted, self.options.max_tasks - used)
+        return max(0, wanted)
+
+    def _claim(self, count: int) -> Claim:
+        left = float("inf") if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        memory = self.options.memory or limits.memory_here(os.environ)
+        offer = Requirements(cores=self._cores, memory=memory, time=left)
+        return Claim(view=self.options.view, count=count, claimant=self._claimant, offer=offer)
+
+    # Running
+
+    def _send(self) -> None:
+        """Give the runners what they can take."""
+        while not self._stopping and (holding := self._holdings.next()) is not None:
+            try:
+                job = self._job(holding)
+            except InvalidToken as problem:
+                self._holdings.drop(holding.number)
+                outcome = work.refused(holding.doc, problem, self._claimant, time.time())
+                self._settler.add(Settlement(doc=holding.doc, outcome=outcome))
+                continue
+            if not self._crew.send(job):
+                return
+            self._holdings.sent(holding)
+
+    def _job(self, holding: Holding) -> Job:
+        doc = holding.doc
+        argv = work.command_of(doc, self.options.command)
+        if any("\0" in word for word in argv):
+            raise InvalidToken(f"token {doc['_id']}: its command holds a NUL character")
+        environ = {"PICAS_TOKEN_ID": doc["_id"], "PICAS_FENCE": str(fence_of(doc))}
+        if self._deadline is not None:
+            environ["PICAS_DEADLINE"] = str(int(time.time() + self._deadline - time.monotonic()))
+        if self.options.workdir or self.options.attach:
+            base = self.options.workdir.absolute() if self.options.workdir else self._crew.folder / "work"
+            holding.folder = str(work.folder_of(base, doc))
+        limit, grace, cap = self.options.token_time or 0.0, self.options.grace, self.options.output_cap
+        return Job(holding.number, argv, environ, dumps(doc), limit, grace, cap, holding.folder)
+
+    def _finish(self, report: Report) -> None:
+        """Judge one command's end; its token is settled with the next exchange."""
+        holding = self._holdings.drop(report.number)
+        if holding is None or report.why == "lost":
+            return
+        self._holdings.measured(report.runtime)
+        options = self.options
+        jitter = random.SystemRandom().random()
+        outcome = work.outcome_of(holding.doc, report, self._claimant, max_scrub=options.max_scrub, jitter=jitter)
+        files = work.attachments(holding.doc, report, holding.folder, options.attach)
+        self._settler.add(Settlement(doc=holding.doc, outcome=outcome, attachments=files))
+        self._tidy += [stream for stream in (report.out, report.err) if isinstance(stream, str)]
+        if holding.folder and not options.workdir:
+            self._tidy.append(holding.folder)
+
+    def _clean_up(self) -> None:
+        """Remove files whose results have been settled."""
+        if self._settler.waiting:
+            return
+        for path in self._tidy:
+            _remove(Path(path))
+        self._tidy.clear()
+
+    # Lease
+
+    def _renew(self) -> None:
+        """Renew the lease and look for pilots that let theirs run out, each when it is time."""
+        now = time.monotonic()
+        if self._settler.is_away:
+            return
+        if now >= self._beat_at:
+            self._settler.guarded(self._beat)
+            self._beat_at = now + self.options.lease / 3
+        if now >= self._look_at:
+            self._settler.guarded(self._look)
+            self._look_at = now + min(5.0, self.options.lease / 4) * random.SystemRandom().uniform(0.8, 1.0)
+
+    def _beat(self) -> None:
+        counts = self._settler.counts
+        finished = counts.done + counts.failed
+        record = {**vars(self._record), "running": self._holdings.running, "finished": finished}
+        beat = self._store.beat(PilotRecord(**record))
+        for holding in self._holdings.lost({**beat.held}):
+            log.warning("token %s: claim %d is over", holding.doc["_id"], fence_of(holding.doc))
+            self._end(holding, "lost")
+        for holding in self._holdings:
+            if holding.doc["_id"] in beat.cancelled:
+                self._end(holding, "cancelled")
+        if beat.orders and not self._stopping:
+            self._stop("stopped", f"told to {beat.orders}")
+
+    def _look(self) -> None:
+        given_back = self.pool.recover()
+        if given_back:
+            self._dry = False
+            log.warning("gave back %d tokens of pilots that fell silent", len(given_back))
+
+    def _end(self, holding: Holding, why: str) -> None:
+        if holding.sent:
+            self._crew.cancel([holding.number], why, self.options.grace)
+            return
+        self._holdings.drop(holding.number)
+        if why == "cancelled":
+            outcome = Outcome(reason=Reason.CANCELLED, exit_code="")
+            self._settler.add(Settlement(doc=holding.doc, outcome=outcome))
+
+    # Ending
+
+    def _attend(self) -> None:
+        """Begin to stop when a signal came, the time is up, or no runner is left."""
+        if self._signals > self._signals_seen:
+            hurry = self._stopping and self._signals_seen > 0
+            self._signals_seen = self._signals
+            self._stop("stopped", "told to stop by a signal", 0.0 if hurry else self.options.grace)
+        if not self._stopping and self._deadline is not None and time.monotonic() >= self._deadline:
+            self._stop("limit", "its time is up")
+        if not self._crew.alive and not self._stopping:
+            self._stop("stopped", "its runners died")
+        if self._stopping and not self._crew.alive:
+            for holding in self._holdings:
+                self._give_back(holding, Reason.STOPPED)
+
+    def _stop(self, why: str, words: str, grace: float | None = None) -> None:
+        """Claim nothing more, give back what has not begun, and have the rest ended."""
+        self._stopping = why
+        self._why = self._why or words
+        reason = Reason.TIME if why == "limit" else Reason.STOPPED
+        recalled = set(self._crew.recall())
+        for holding in self._holdings:
+            if not holding.sent or holding.number in recalled:
+                self._give_back(holding, reason)
+        running = [holding.number for holding in self._holdings]
+        self._crew.cancel(running, why, self.options.grace if grace is None else grace)
+
+    def _give_back(self, holding: Holding, reason: Reason) -> None:
+        self._holdings.drop(holding.number)
+        self._settler.add(Settlement(doc=holding.doc, outcome=Outcome(reason=reason, give_back=True)))
+
+    def _is_over(self) -> bool:
+        if self._holdings or self._settler.waiting:
+            self._idle_since = None
+            return False
+        if self._stopping:
+            return True
+        if self.options.max_tasks is not None and self._wanted() == 0 and not self._dry:
+            self._why = "it has run as many tokens as it may"
+            return True
+        return self._dry and self._is_idle_too_long()
+
+    def _is_idle_too_long(self) -> bool:
+        """Nothing is left to do: wait for work as long as that is allowed, and for retries that are due later."""
+        ready = self._store.next_ready(self.options.view)
+        if ready == 0.0:
+            self._dry, self._misfits = False, self._misfits + 1
+            if self._misfits < 3:
+                return False
+        elif ready is not None:
+            self._misfits = 0
+            self._wait(min(ready, 0.5))
+            return False
+        now = time.monotonic()
+        self._idle_since = self._idle_since or now
+        left = self._idle_since + self.options.idle - now
+        if left <= 0:
+            self._why = "no work is left" if ready is None else "what is left needs more than this pilot offers"
+            return True
+        self._wait(min(left, 0.5))
+        return False
+
+    def _wait(self, seconds: float) -> None:
+        if self._store.wait(seconds):
+            self._misfits = 0
+        self._dry = False
+
+    def _pause(self) -> float:
+        """How long the next look at the runners may take."""
+        if not self._holdings:
+            return 0.0
+        if self._dry and not self._stopping and self._holdings.wanted and self._store.wait(0.0):
+            self._dry = False
+            return 0.0
+        return 0.02 if self._settler.waiting or self._dry else 0.25
+
+    def _sign_off(self) -> None:
+        self._settler.guarded(lambda: self._store.forget(self.id))
+
+    def _find_deadline(self) -> float | None:
+        now = time.monotonic()
+        ends = [now + self.options.max_time] if self.options.max_time is not None else []
+        batch = limits.batch_end(os.environ)
+        if batch is not None:
+            ends.append(now + batch - time.time() - limits.BATCH_MARGIN)
+        return min(ends) if ends else None
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+
+    def _tell_progress(self) -> None:
+        now = time.monotonic()
+        if self._on_progress is None or now < self._progress_at:
+            return
+        self._progress_at = now + 0.25
+        counts = self._settler.counts
+        self._on_progress(Progress(done=counts.done, failed=counts.failed, running=self._holdings.running))
+
+
+class _Signals:
+    """Signals that end a pilot, counted while inside; handlers are put back after. In the main thread only."""
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self, note: Callable[[], None]) -> None:
+        self._note = note
+        self._before: list[Any] = []
+
+    def __enter__(self) -> None:
+        try:
+            self._before = [signal.signal(number, self._handle) for number in self.numbers]
+        except ValueError:
+            self._before = []
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in zip(self.numbers, self._before, strict=False):
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._note()
+
+
+def _remove(path: Path) -> None:
+    import shutil
+
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

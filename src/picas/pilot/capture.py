@@ -1,0 +1,139 @@
+"""Capturing a command's output through a pipe that is made once: little in memory, much on disk, too much cut.
+
+A pipe, not a file, so that a command which writes without end is slowed to our pace instead of filling memory or
+disk. The pilot's side of the writing end stays open, so that a background process which keeps the stream cannot keep
+us waiting: the end of the command, not of the stream, ends the capture.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+__all__ = ["INLINE_BYTES", "Capture"]
+
+INLINE_BYTES = 256 * 1024
+"""Output up to this size stays in memory."""
+
+_READ_BYTES = 1 << 20
+
+
+class Capture:
+    """One stream of one command after another."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.renew()
+
+    def renew(self) -> None:
+        """A new pipe: somebody may still hold the writing end of the old one."""
+        self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.reader, False)
+        try:
+            fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, _READ_BYTES)
+        except (OSError, AttributeError):  # over the user's allowance, or Python 3.9: the size stays as it is
+            return
+
+    def abandon(self) -> None:
+        """Close the pipe and make another."""
+        os.close(self.reader)
+        os.close(self.writer)
+        self.renew()
+
+    def begin(self, cap: int) -> None:
+        """Forget the last command's output; keep at most ``cap`` bytes of the next one's."""
+        self.size = 0
+        self._cap = max(cap, 4096)
+        self._parts: list[bytes] = []
+        self._files: _Files | None = None
+
+    def drain(self) -> None:
+        """Take what is in the pipe now."""
+        while True:
+            try:
+                data = os.read(self.reader, _READ_BYTES)
+            except BlockingIOError:
+                return
+            self._keep(data)
+            if len(data) < 4096:
+                return
+
+    def result(self) -> bytes | str:
+        """The output, or the path of the file it is in; the reader's to delete."""
+        if self._files is None:
+            return b"".join(self._parts)
+        return self._files.finish(self.size)
+
+    def _keep(self, data: bytes) -> None:
+        self.size += len(data)
+        if self._files is None:
+            if self.size <= min(INLINE_BYTES, self._cap):
+                self._parts.append(data)
+                return
+            self._files = _Files(self._path, self._cap)
+            data = b"".join([*self._parts, data])
+            self._parts = []
+        self._files.write(data)
+
+
+class _Files:
+    """The first half of the cap in one file; then two that take turns, so that the newest quarter is always there."""
+
+    def __init__(self, path: Path, cap: int) -> None:
+        self._path = path.with_name(f"{path.name}-{os.urandom(4).hex()}")
+        self._head_left = cap // 2
+        self._turn_size = max(1, cap // 4)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._head = os.open(self._path, flags, 0o600)
+        self._old: int | None = None
+        self._new: int | None = None
+        self._written = 0
+
+    def write(self, data: bytes) -> None:
+        """Append; what was written longest ago after the head may go."""
+        view = memoryview(data)
+        if self._head_left:
+            taken = min(self._head_left, len(view))
+            _write(self._head, view[:taken])
+            self._head_left -= taken
+            view = view[taken:]
+        while view:
+            if self._new is None or self._written >= self._turn_size:
+                self._turn()
+            taken = min(self._turn_size - self._written, len(view))
+            _write(self._new or 0, view[:taken])
+            self._written += taken
+            view = view[taken:]
+
+    def finish(self, size: int) -> str:
+        """Put the parts together in order, with a line that says how much is missing."""
+        tails = [handle for handle in (self._old, self._new) if handle is not None]
+        kept = sum(os.fstat(handle).st_size for handle in [self._head, *tails])
+        if kept < size:
+            _write(self._head, f"\n[picas: {size - kept} bytes left out here]\n".encode())
+        for handle in tails:
+            os.lseek(handle, 0, os.SEEK_SET)
+            while data := os.read(handle, _READ_BYTES):
+                _write(self._head, data)
+            os.close(handle)
+        os.close(self._head)
+        return str(self._path)
+
+    def _turn(self) -> None:
+        if self._old is not None:
+            os.close(self._old)
+        self._old, self._new, self._written = self._new, _nameless(self._path.parent), 0
+
+
+def _nameless(folder: Path) -> int:
+    handle, name = tempfile.mkstemp(dir=folder)
+    Path(name).unlink()
+    return handle
+
+
+def _write(handle: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]

@@ -1,0 +1,128 @@
+"""The runners of one pilot, seen from the pilot: start them, feed them, hear from them, and end them."""
+
+from __future__ import annotations
+
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import picas
+from picas.pilot.jobs import CANCEL, QUIT, Frames, Job, Report, pack, unpack
+from picas.process import become_subreaper, end_leftovers
+
+__all__ = ["Crew"]
+
+_START = "import sys; sys.path[:0] = [sys.argv.pop()]; from picas.pilot.runner import main; main({}, {}, {!r})"
+_MESSAGE_BYTES = 64 * 1024
+"""A longer job goes by file: a socket takes a message whole or not at all."""
+
+
+class Crew:
+    """So many runners, sharing one queue of jobs."""
+
+    def __init__(self, size: int) -> None:
+        become_subreaper()
+        self.folder = Path(tempfile.mkdtemp(prefix="picas-"))
+        self._queue, self._far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._queue.setblocking(False)
+        self._poll = select.poll()
+        self._runners: dict[int, tuple[subprocess.Popen[bytes], Frames]] = {}
+        for number in range(size):
+            self._start(number)
+
+    @property
+    def alive(self) -> int:
+        """How many runners there are."""
+        return len(self._runners)
+
+    def send(self, job: Job) -> bool:
+        """Queue a job for whichever runner is free next; False when the queue is full."""
+        data = pack(tuple(job))
+        if len(data) > _MESSAGE_BYTES:
+            path = self.folder / f"job-{job.number}"
+            path.write_bytes(data)
+            data = pack(str(path))
+        try:
+            self._queue.send(data)
+        except BlockingIOError:
+            return False
+        return True
+
+    def collect(self, timeout: float) -> list[Report]:
+        """Reports that have come, waiting at most ``timeout`` seconds for the first."""
+        found: list[Report] = []
+        for handle, _ in self._poll.poll(timeout * 1000):
+            messages = self._runners[handle][1].receive()
+            if messages is None:
+                self._bury(handle)
+                continue
+            found.extend(Report(*fields) for message in messages for fields in message)
+        return found
+
+    def cancel(self, numbers: Iterable[int], why: str, grace: float) -> None:
+        """Have these jobs ended: the running ones now, the queued ones before they start."""
+        for number in numbers:
+            self._tell((CANCEL, number, why, grace))
+
+    def recall(self) -> list[int]:
+        """Take back every job that no runner has taken yet; their numbers."""
+        numbers: list[int] = []
+        while True:
+            try:
+                message = unpack(self._far_end.recv(1 << 20, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                return numbers
+            numbers.append(int(unpack(Path(message).read_bytes())[0] if isinstance(message, str) else message[0]))
+
+    def close(self) -> None:
+        """End the runners and whatever they still run, and remove what they left on disk."""
+        self._tell((QUIT,))
+        for process, frames in self._runners.values():
+            frames.sock.close()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._runners.clear()
+        self._queue.close()
+        self._far_end.close()
+        end_leftovers()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start(self, number: int) -> None:
+        folder = self.folder / f"slot{number}"
+        folder.mkdir(mode=0o700)
+        ours, theirs = socket.socketpair()
+        handles = (self._far_end.fileno(), theirs.fileno())
+        source = str(Path(picas.__file__).parent.parent)
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _START.format(*handles, str(folder)), source],
+            pass_fds=handles,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        self._runners[ours.fileno()] = (process, Frames(ours))
+        self._poll.register(ours, select.POLLIN)
+
+    def _bury(self, handle: int) -> None:
+        """A runner has died: whatever it ran has become our child, and is ended."""
+        process, frames = self._runners.pop(handle)
+        self._poll.unregister(handle)
+        frames.sock.close()
+        process.wait()
+        end_leftovers(spared={process.pid for process, _ in self._runners.values()})
+
+    def _tell(self, message: Any) -> None:
+        for _, frames in self._runners.values():
+            try:
+                frames.send(message)
+            except OSError:  # it has died, which the next look at its socket shows
+                continue

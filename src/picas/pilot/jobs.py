@@ -1,0 +1,87 @@
+"""What a pilot and its runners say to each other, and how: tuples, marshalled, over private sockets.
+
+Only the two halves of one pilot ever read this, both run by one interpreter; nothing of it is stored.
+"""
+
+from __future__ import annotations
+
+import marshal
+import socket
+import struct
+from typing import Any, NamedTuple
+
+__all__ = ["CANCEL", "QUIT", "Frames", "Job", "Report", "pack", "unpack"]
+
+CANCEL = "cancel"
+QUIT = "quit"
+
+_LENGTH = struct.Struct("!I")
+
+pack = marshal.dumps
+unpack = marshal.loads
+
+
+class Job(NamedTuple):
+    """One command to run. Times in seconds, sizes in bytes; ``folder`` None means where the pilot was started."""
+
+    number: int
+    argv: list[str]
+    environ: dict[str, str]
+    token: str
+    time_limit: float
+    grace: float
+    output_cap: int
+    folder: str | None
+
+
+class Report(NamedTuple):
+    """How a command ended.
+
+    ``code`` is the exit code, or minus the number of the signal that ended it, or minus 1000 minus the errno
+    with which it could not be started. ``why`` is the reason the runner was given to end it, else empty.
+    ``out`` and ``err`` are the bytes, or the path of a file of the runner's when they are many.
+    """
+
+    number: int
+    code: int
+    why: str
+    start: float
+    runtime: float
+    max_rss: int
+    out: bytes | str
+    out_size: int
+    err: bytes | str
+    err_size: int
+    output: bytes | None
+    leftovers: bool
+
+
+class Frames:
+    """Messages of any size over a stream socket, each after its length."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._buffer = bytearray()
+
+    def send(self, message: Any) -> None:
+        """Send one message whole."""
+        data = pack(message)
+        self.sock.sendall(_LENGTH.pack(len(data)) + data)
+
+    def receive(self) -> list[Any] | None:
+        """What has arrived, after one read of the socket; None when the other side has gone."""
+        try:
+            data = self.sock.recv(1 << 20)
+        except ConnectionError:
+            return None
+        if not data:
+            return None
+        self._buffer += data
+        found = []
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if len(self._buffer) < _LENGTH.size + length:
+                break
+            found.append(unpack(bytes(self._buffer[_LENGTH.size : _LENGTH.size + length])))
+            del self._buffer[: _LENGTH.size + length]
+        return found

@@ -1,0 +1,288 @@
+"""A runner: a small process that runs one command at a time, for a pilot that feeds it.
+
+All runners of a pilot take jobs from one shared socket, so that whichever is free takes the next. A command gets a
+session of its own. When it ends, whatever it left behind is ended too: the runner is a child subreaper, so that no
+descendant can slip away. When the pilot dies, even by SIGKILL, its end of the socket closes, and the runner ends the
+command and itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from picas.pilot.capture import Capture
+from picas.pilot.jobs import CANCEL, QUIT, Frames, Job, Report, unpack
+from picas.process import become_subreaper, end_group, end_leftovers, has_children
+
+__all__ = ["MAX_OUTPUT_JSON", "START_FAILED", "main"]
+
+START_FAILED = 1000
+MAX_OUTPUT_JSON = 4_000_000
+"""Bytes of ``PICAS_OUTPUT`` that are read."""
+
+_SHORT = 0.005
+"""Seconds for which a command is left alone: most short ones end within, and cost one wake-up only."""
+_BATCH = 16
+_HELD_BACK = 0.05
+
+
+class Runner:
+    """The runner's state: its sockets, pipes and files, and results not yet sent."""
+
+    def __init__(self, jobs: socket.socket, control: socket.socket, folder: Path) -> None:
+        self._jobs = jobs
+        self._frames = Frames(control)
+        self._folder = folder
+        self._home = Path.cwd()
+        self._token = folder / "token.json"
+        self._output = folder / "output.json"
+        self._out = Capture(folder / "out")
+        self._err = Capture(folder / "err")
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._child_signal = _signal_handle(signal.SIGCHLD)
+        self._results: list[Report] = []
+        self._oldest = 0.0
+        self._cancelled: dict[int, tuple[str, float]] = {}
+        self._quit = False
+        self._away = False
+        self._base = {**os.environ, "PICAS_TOKEN": str(self._token), "PICAS_OUTPUT": str(self._output)}
+        self._idle_poll = _poll(jobs.fileno(), control.fileno())
+        self._short_poll = _poll(self._child_signal, control.fileno())
+        self._long_poll = _poll(self._child_signal, control.fileno(), self._out.reader, self._err.reader)
+
+    def loop(self) -> None:
+        """Run jobs until told to quit."""
+        while not self._quit:
+            job = self._next()
+            if job is None:
+                continue
+            report = self._run(job)  # flushes, which makes a new list
+            self._results.append(report)
+            if len(self._results) == 1:
+                self._oldest = time.monotonic()
+            elif len(self._results) >= _BATCH or time.monotonic() - self._oldest > _HELD_BACK:
+                self._flush()
+        self._flush()
+
+    def _next(self) -> Job | None:
+        try:
+            data = self._jobs.recv(1 << 20, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._flush()
+            ready = self._idle_poll.poll()
+            if any(handle == self._frames.sock.fileno() for handle, _ in ready):
+                self._listen()
+            return None
+        if not data:
+            self._quit = True
+            return None
+        message = unpack(data)
+        return Job(*unpack(Path(message).read_bytes()) if isinstance(message, str) else message)
+
+    def _flush(self) -> None:
+        if not self._results:
+            return
+        results, self._results = self._results, []
+        try:
+            self._frames.send([tuple(result) for result in results])
+        except OSError:
+            self._quit = self._away = True
+
+    def _listen(self) -> None:
+        messages = self._frames.receive()
+        if messages is None:
+            self._quit = self._away = True
+            return
+        for verb, *values in messages:
+            if verb == QUIT:
+                self._quit = True
+            elif verb == CANCEL:
+                number, why, grace = values
+                self._cancelled[number] = (why, grace)
+
+    def _run(self, job: Job) -> Report:
+        self._out.begin(job.output_cap)
+        self._err.begin(job.output_cap)
+        if self._short_poll.poll(0):
+            self._listen_if_told()
+        start = time.time()
+        if job.number in self._cancelled:
+            return self._report(job, -signal.SIGTERM, self._cancelled.pop(job.number)[0], start, 0.0, 0)
+        begun = time.monotonic()
+        try:
+            pid = self._spawn(job)
+        except (OSError, ValueError) as error:
+            number = error.errno if isinstance(error, OSError) and error.errno else 22
+            return self._report(job, -START_FAILED - number, "", start, time.monotonic() - begun, 0)
+        status, usage, why = self._wait(job, pid, begun)
+        runtime = time.monotonic() - begun
+        leftovers = has_children()
+        if leftovers:
+            end_group(pid, signal.SIGKILL)
+            if not end_leftovers():
+                sys.stderr.write(f"picas: a process left by job {job.number} cannot be ended\n")
+        self._out.drain()
+        self._err.drain()
+        if leftovers:
+            self._renew_pipes()
+        self._cancelled.pop(job.number, None)
+        code = os.waitstatus_to_exitcode(status)
+        return self._report(job, code, why, start, runtime, usage.ru_maxrss * 1024, leftovers)
+
+    def _spawn(self, job: Job) -> int:
+        with self._token.open("w", encoding="utf-8") as file:
+            file.write(job.token)
+        os.chdir(self._prepare(job.folder) if job.folder else self._home)
+        return os.posix_spawnp(
+            job.argv[0],
+            job.argv,
+            {**self._base, **job.environ},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, self._null, 0),
+                (os.POSIX_SPAWN_DUP2, self._out.writer, 1),
+                (os.POSIX_SPAWN_DUP2, self._err.writer, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM),
+        )
+
+    def _prepare(self, folder: str) -> Path:
+        path = Path(folder)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def _wait(self, job: Job, pid: int, begun: float) -> tuple[int, Any, str]:
+        """Wait for the command, take its output, and end it when its time is over or somebody says so."""
+        poll, timeout, ending = self._short_poll, _SHORT, _Ending(pid, job, begun)
+        while True:
+            self._attend(poll.poll(timeout * 1000))
+            ended, status, usage = os.wait4(pid, os.WNOHANG)
+            if ended:
+                return status, usage, ending.why
+            if poll is self._short_poll:
+                poll = self._long_poll
+                self._flush()
+            asked = ("stopped", 0.0) if self._away else self._cancelled.get(job.number)
+            timeout = ending.step(time.monotonic(), asked)
+
+    def _attend(self, ready: list[tuple[int, int]]) -> None:
+        for handle, _ in ready:
+            if handle == self._child_signal:
+                os.read(handle, 1024)
+            elif handle == self._out.reader:
+                self._out.drain()
+            elif handle == self._err.reader:
+                self._err.drain()
+            else:
+                self._listen()
+
+    def _listen_if_told(self) -> None:
+        if any(handle != self._child_signal for handle, _ in self._short_poll.poll(0)):
+            self._listen()
+
+    def _renew_pipes(self) -> None:
+        """Whoever escaped could still write into the old ones."""
+        for capture in (self._out, self._err):
+            self._long_poll.unregister(capture.reader)
+            capture.abandon()
+            self._long_poll.register(capture.reader, select.POLLIN)
+
+    def _report(
+        self, job: Job, code: int, why: str, start: float, runtime: float, max_rss: int, leftovers: bool = False
+    ) -> Report:
+        return Report(
+            job.number,
+            code,
+            why,
+            start,
+            runtime,
+            max_rss,
+            self._out.result(),
+            self._out.size,
+            self._err.result(),
+            self._err.size,
+            self._take_output(),
+            leftovers,
+        )
+
+    def _take_output(self) -> bytes | None:
+        """What the command wrote to ``PICAS_OUTPUT``: a regular file of its own, no link to somebody else's."""
+        try:
+            handle = os.open(self._output, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return b""
+        with os.fdopen(handle, "rb") as file:
+            data = file.read(MAX_OUTPUT_JSON + 1)
+        self._output.unlink()
+        return data
+
+
+class _Ending:
+    """The end of a command by force: TERM to its group when asked or over its time, KILL when the grace is over."""
+
+    def __init__(self, pid: int, job: Job, begun: float) -> None:
+        self._pid = pid
+        self._grace = job.grace
+        self._limit = begun + job.time_limit if job.time_limit > 0 else float("inf")
+        self._kill_at = float("inf")
+        self.why = ""
+
+    def step(self, now: float, asked: tuple[str, float] | None) -> float:
+        """Do what is due, and say how long to wait for the command before the next step."""
+        if not self.why and (asked or now >= self._limit):
+            self.why = asked[0] if asked else "time"
+            self._kill_at = now + self._grace
+            end_group(self._pid, signal.SIGTERM)
+            end_group(self._pid, signal.SIGCONT)
+        if asked:
+            self._kill_at = min(self._kill_at, now + asked[1])
+        if now >= self._kill_at:
+            end_group(self._pid, signal.SIGKILL)
+            return 0.05
+        return min(1.0, max(0.001, (self._kill_at if self.why else self._limit) - now))
+
+
+def main(jobs: int, control: int, folder: str) -> None:
+    """Run with inherited sockets, given by number, and a private folder."""
+    become_subreaper()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    runner = Runner(socket.socket(fileno=jobs), socket.socket(fileno=control), Path(folder))
+    try:
+        runner.loop()
+    finally:
+        end_leftovers()
+
+
+def _signal_handle(number: int) -> int:
+    """A descriptor that becomes readable when the signal comes (signalfd(2)); the signal itself is blocked."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    libc = ctypes.CDLL(None, use_errno=True)
+    mask = (ctypes.c_ulong * 16)()
+    mask[(number - 1) // (8 * ctypes.sizeof(ctypes.c_ulong))] = 1 << (number - 1)
+    handle = libc.signalfd(-1, ctypes.byref(mask), os.O_NONBLOCK | os.O_CLOEXEC)
+    if handle < 0:
+        raise OSError(ctypes.get_errno(), "signalfd failed")
+    return int(handle)
+
+
+def _poll(*handles: int) -> select.poll:
+    poll = select.poll()
+    for handle in handles:
+        poll.register(handle, select.POLLIN)
+    return poll
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
