@@ -173,6 +173,7 @@ class TokenStore(ABC):
     def load(self, docs: Iterable[Doc]) -> Loaded:
         """Add any number of documents from an iterator, in flat memory; existing ids are left as they are.
 
+        An id that comes twice is InvalidToken: one of the two would be lost.
         With ``capabilities.atomic_load`` an exception, from the iterator too, leaves nothing added.
         """
 

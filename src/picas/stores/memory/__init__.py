@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import BinaryIO
 
 from picas import lifecycle, tokens
-from picas.errors import Conflict, UsageError
+from picas.errors import Conflict, InvalidToken, UsageError
 from picas.lifecycle import Doc, State
 from picas.selectors import Selector
 from picas.stores.base import (
@@ -55,6 +56,8 @@ class MemoryStore(TokenStore):
     def load(self, docs: Iterable[Doc]) -> Loaded:
         # Copied at once: an iterator may yield one dict again and again.
         drafts = [copy.deepcopy(doc) for doc in docs]
+        if twice := [token_id for token_id, n in Counter(doc.get("_id") for doc in drafts).items() if n > 1]:
+            raise InvalidToken(f"id {twice[0]!r} stands twice in the input")
         answers = self.put(drafts)
         added = sum(isinstance(answer, str) for answer in answers)
         return Loaded(added=added, existing=len(answers) - added)

@@ -47,7 +47,7 @@ class SqliteStore(TokenStore):
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self.url = f"sqlite:///{database.path}"
+        self.url = str(database.path)
         self._designs: dict[str, Design] = {}
         self._designs_at = -1
         self._watcher = _Watcher(database.path)

@@ -1,0 +1,179 @@
+"""The entry point: the tree of commands, loaded one by one, and how every error ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from picas.cli.output import say_error
+from picas.cli.session import SETTINGS
+from picas.errors import PicasError
+
+__all__ = ["app", "main"]
+
+_VERBS = {
+    "init": "making", "add": "adding", "run": "running", "status": "status", "ls": "looking", "show": "looking",
+    "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing", "delete": "changing",
+    "explain": "explaining", "pilot": "pilots", "view": "viewing", "pool": "pools", "config": "making",
+    "doctor": "doctor",
+}  # fmt: skip
+"""Each verb and the module of `picas.cli` that has it."""
+
+_HELP = {
+    "init": "Make a pool.",
+    "add": "Add tokens: from lines, tables, ranges, sweeps, or one command.",
+    "run": "Run a pilot here: claim tokens and run their commands until none is left.",
+    "status": "Show how many tokens wait, run, failed and are done; and the pilots.",
+    "ls": "List tokens.",
+    "show": "Show tokens in full, as JSON.",
+    "logs": "Print what the command of a token wrote.",
+    "wait": "Wait until the selected tokens are done or failed.",
+    "reset": "Put tokens back to todo, as good as new.",
+    "cancel": "End tokens, running ones too.",
+    "delete": "Delete tokens with their attachments.",
+    "explain": "Say why a token is where it is, and what would have to change for it to run.",
+    "pilot": "Pilots: run, list, stop.",
+    "view": "Views with a condition: add, list, remove.",
+    "pool": "Pools: create, drop, export, import, check.",
+    "config": "Show which pool is meant, and why.",
+    "doctor": "Check this machine and the pool.",
+}
+
+
+class _Verbs(TyperGroup):
+    """Imports the module of a verb when it is called, so that help and the first claim come quickly."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _VERBS:
+            return None
+        if _wants_overview(ctx):
+            return typer.main.get_command(_placeholder(cmd_name))
+        module = import_module(f"picas.cli.{_VERBS[cmd_name]}")
+        built = typer.main.get_command(module.app)
+        return built.commands[cmd_name] if hasattr(built, "commands") else built
+
+
+def _wants_overview(ctx: Any) -> bool:
+    """Whether only names and one-line helps are wanted, as for ``picas --help``."""
+    return bool(getattr(ctx, "resilient_parsing", False)) or ctx.meta.get("picas.overview", False) is True
+
+
+def _placeholder(verb: str) -> typer.Typer:
+    stand_in = typer.Typer(add_completion=False, rich_markup_mode=None)
+    stand_in.command(verb, help=_HELP[verb])(lambda: None)
+    return stand_in
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    name="picas",
+    help="Token pools and the pilots that work them.",
+    no_args_is_help=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"picas {version('picas')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    ctx: typer.Context,
+    pool: Annotated[str | None, typer.Option(help="The pool: a path or an address.", show_default=False)] = None,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv shows tracebacks.")] = 0,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Token pools and the pilots that work them."""
+    del version
+    SETTINGS.pool, SETTINGS.verbose = pool, verbose
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
+    _set_up_log(verbose)
+    if ctx.invoked_subcommand is None:
+        ctx.meta["picas.overview"] = True
+        typer.echo(ctx.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. An error is one line and a hint on stderr, a traceback with -vv only."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    SETTINGS.pool, SETTINGS.verbose = None, 0
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        return 0
+    except KeyboardInterrupt:
+        say_error("interrupted")
+        return 130
+    except PicasError as error:
+        if SETTINGS.verbose > 1:
+            raise
+        say_error(error.message, error.hint)
+        return error.exit_code
+    return code
+
+
+def _run(words: list[str]) -> int:
+    command = typer.main.get_command(app)
+    if any(word in ("-h", "--help") for word in words[:1]):
+        words = []
+    try:
+        result = command.main(args=words, prog_name="picas", standalone_mode=False)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            if type(error).__name__ == "Abort":
+                raise KeyboardInterrupt from None
+            raise
+        say_error(error.format_message().replace("\n", " "), _usage_hint(error))
+        return int(getattr(error, "exit_code", 2))
+    return result if isinstance(result, int) else 0
+
+
+def _usage_hint(error: Any) -> str:
+    path = error.ctx.command_path if getattr(error, "ctx", None) is not None else "picas"
+    return f"`{path} --help` shows how"
+
+
+def _set_up_log(verbose: int) -> None:
+    """Warnings and up to stderr as plain lines; with -v also what the pool is asked."""
+    import logging
+
+    from picas.cli.output import clean
+
+    class Lines(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return clean(f"picas: {record.getMessage()}")
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines())
+    log = logging.getLogger("picas")
+    log.handlers[:] = [handler]
+    log.propagate = False
+    log.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)])
+
+
+def _forget_stdout() -> None:
+    """Nobody reads any more: have the interpreter flush into nothing at its end."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123

@@ -1,0 +1,139 @@
+"""What a command prints: data on stdout in one of a few forms, talk on stderr; nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from itertools import islice
+from typing import Any
+
+__all__ = ["Form", "clean", "form_for", "is_terminal", "print_json", "print_rows", "say", "say_error"]
+
+SHAPE = 1
+"""Version of the JSON that commands print; it rises when a field changes its meaning or goes."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_WIDTH_ROWS = 500
+
+
+class Form(str, Enum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    PLAIN = "plain"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    ID = "id"
+
+
+def is_terminal() -> bool:
+    """Whether a person reads our standard output."""
+    return sys.stdout.isatty()
+
+
+def form_for(form: Form | None) -> Form:
+    """The form asked for; a table on a terminal and plain lines elsewhere."""
+    return form or (Form.TABLE if is_terminal() else Form.PLAIN)
+
+
+def clean(value: object) -> str:
+    """A value as text on one line in which nothing moves the cursor, colours or rings."""
+    text = value if isinstance(value, str) else "" if value is None else str(value)
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def say(text: str) -> None:
+    """A line of talk, to stderr."""
+    print(clean(text), file=sys.stderr)  # noqa: T201 - this is where talk goes
+
+
+def say_error(message: str, hint: str = "") -> None:
+    """What went wrong in one line, and what to do next in another."""
+    say(f"picas: {message}")
+    if hint:
+        say(f"hint: {hint}")
+
+
+def write(text: str) -> None:
+    """Data, to stdout."""
+    sys.stdout.write(text)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One object, with the version of its shape."""
+    write(json.dumps({"picas": SHAPE, **value}, ensure_ascii=not _speaks_unicode(), indent=2) + "\n")
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Form, *, key: str = "id") -> int:
+    """Rows of one kind in the form asked for; how many there were."""
+    if form is Form.TABLE:
+        return _table(columns, rows)
+    if form is Form.JSON:
+        found = list(rows)
+        print_json({"rows": found})
+        return len(found)
+    count = 0
+    for count, row in enumerate(rows, 1):
+        if form is Form.CSV and count == 1:
+            write(_csv(columns))
+        write(_line(columns, row, form, key))
+    return count
+
+
+def _line(columns: Sequence[str], row: Mapping[str, Any], form: Form, key: str) -> str:
+    if form is Form.JSONL:
+        return json.dumps(row, ensure_ascii=not _speaks_unicode()) + "\n"
+    if form is Form.ID:
+        return clean(row[key]) + "\n"
+    values = [row.get(column) for column in columns]
+    return _csv(values) if form is Form.CSV else "\t".join(clean(value) for value in values) + "\n"
+
+
+def _csv(values: Sequence[object]) -> str:
+    """A line of CSV whose cells no spreadsheet takes for formulas."""
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    cells = ["" if value is None else str(value) for value in values]
+    csv.writer(buffer, lineterminator="\n").writerow(
+        [f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell for cell in cells]
+    )
+    return buffer.getvalue()
+
+
+def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
+    """Tables of so many rows at a time, so that a long listing appears at once and memory stays flat."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    source, count = iter(rows), 0
+    while part := list(islice(source, _WIDTH_ROWS)):
+        console.print(_grid(columns, part, header=count == 0))
+        count += len(part)
+    return count
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: bool) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=header, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            *(Text(clean(row.get(column)), style=_STYLES.get(str(row.get(column)), "")) for column in columns)
+        )
+    return table
+
+
+_STYLES = {"error": "red", "done": "green", "locked": "yellow", "held": "dim"}
+
+
+def _speaks_unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

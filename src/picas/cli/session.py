@@ -1,0 +1,74 @@
+"""What every command needs: the pool that was meant, and amounts as people write them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from picas.errors import UsageError
+
+if TYPE_CHECKING:
+    from picas.config import PoolAddress
+    from picas.pool import Pool
+
+__all__ = ["SETTINGS", "address", "open_pool", "seconds", "size"]
+
+
+class _Settings:
+    """Options given before the command."""
+
+    pool: str | None = None
+    verbose: int = 0
+
+
+SETTINGS = _Settings()
+
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9}
+_BYTES |= {"kib": 2**10, "ki": 2**10, "mib": 2**20, "mi": 2**20, "gib": 2**30, "gi": 2**30, "tib": 2**40, "tb": 10**12}
+
+
+def address(pool: str | None = None) -> PoolAddress:
+    """Where the pool is, by option, environment, file or default."""
+    from picas.config import find_pool
+
+    return find_pool(pool or SETTINGS.pool, os.environ, Path.cwd())
+
+
+@contextmanager
+def open_pool(pool: str | None = None, *, create: bool = False) -> Iterator[Pool]:
+    """The pool, for as long as the command works on it."""
+    from picas.pool import connect
+
+    found = address(pool)
+    password = found.password.reveal() if found.password else ""
+    with connect(found.url, create=create, username=found.username, password=password) as opened:
+        yield opened
+
+
+def seconds(text: str | None, option: str) -> float | None:
+    """A time such as ``90``, ``90s``, ``10m``, ``4h``, ``1d`` or ``01:30:00``, in seconds."""
+    if text is None:
+        return None
+    if re.fullmatch(r"[0-9]+(:[0-9]{1,2}){1,2}", text):
+        parts = [int(part) for part in text.split(":")]
+        return float(sum(part * 60**place for place, part in enumerate(reversed(parts))))
+    return _amount(text, option, _SECONDS, "a time such as 90s, 10m or 4h")
+
+
+def size(text: str | None, option: str) -> float | None:
+    """A size such as ``500MB`` or ``8GiB``, in bytes."""
+    return (
+        None if text is None else _amount(text, option, {k: float(v) for k, v in _BYTES.items()}, "a size such as 8GiB")
+    )
+
+
+def _amount(text: str, option: str, units: dict[str, float], expected: str) -> float:
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    if not found or found[2].lower() not in units:
+        raise UsageError(f"{option} {text!r} is not {expected}")
+    return float(found[1]) * units[found[2].lower()]

@@ -1,0 +1,305 @@
+"""The classic client: what PiCaS programs ask of a database, over any store."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NoReturn
+from urllib.parse import quote
+from uuid import uuid4
+
+from picas.documents import Document
+from picas.errors import Conflict, PicasError, StoreUnavailable, Unsupported, UsageError
+from picas.iterators import pilot_id, view_of
+from picas.lifecycle import Doc, Outcome, Reason
+from picas.rows import OVERVIEW, Row, ViewResult, overview, rows_of
+from picas.stores import open_store
+from picas.stores.base import Claim, Exchange, Settlement, TokenStore
+from picas.stores.duck import couchdb_error
+from picas.views import MONITOR, View
+
+__all__ = ["Client", "CouchDB", "Row", "ViewResult"]
+
+log = logging.getLogger("PiCaS")
+
+_PAGE = 500
+_STOPPED = Outcome(reason=Reason.STOPPED, give_back=True)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+
+
+class Client:
+    """Documents and views of the pool in a store. It belongs to the thread that made it, as the store does.
+
+    ``db`` is the store, ``pilot`` the name under which claims are made through this client.
+    """
+
+    def __init__(self, store: TokenStore) -> None:
+        self.db = store
+        self.pilot = pilot_id()
+        self._steps = 0
+        self._postponed: Callable[[], object] | None = None
+
+    @property
+    def store(self) -> TokenStore | None:
+        """The store to claim from and settle in; None for a subclass that reads or saves in a way of its own."""
+        kind = type(self)
+        own = kind.get_single_from_view is not Client.get_single_from_view or kind.save is not Client.save
+        return None if own else self.db
+
+    def copy(self) -> Client:
+        """Another handle on the same pool, with the same settings."""
+        other = copy.copy(self)
+        with self._step():
+            other.db = self.db.twin()
+        other._steps, other._postponed = 0, None
+        return other
+
+    def __getitem__(self, idx: str) -> Document:
+        return self.get(idx)
+
+    def get(self, id: str) -> Document:  # noqa: A002 - programs may pass it by this name
+        """The document with this id; ValueError when there is none."""
+        with self._step():
+            doc = self.db.get([id])[0]
+        if doc is None:
+            raise ValueError(f"{id} is not the id of a document in the database")
+        return Document(doc)
+
+    def doc_count(self) -> int:
+        """How many documents there are, tokens or not."""
+        with self._step():
+            return sum(1 for _ in self._pages(None))
+
+    def view(self, view: str, design_doc: str = MONITOR.name, **view_params: Any) -> ViewResult:
+        """The rows of a view. Parameters as in CouchDB: ``limit skip descending include_docs key startkey endkey``.
+
+        ``overview_total`` takes ``group`` alone. Any other parameter is `Unsupported`, none is passed over.
+        """
+        with self._step(), self._design(design_doc):
+            if view == OVERVIEW:
+                return ViewResult(overview(self.db.count(design_doc), **view_params))
+            return ViewResult(rows_of(self._pages(_view(view, design_doc)), **view_params))
+
+    def get_from_view(self, view: str, **view_params: Any) -> list[Document]:
+        """The documents of a view."""
+        rows = self.view(view, **{**view_params, "include_docs": True})
+        return [Document(row["doc"]) for row in rows]
+
+    def get_single_from_view(self, view: str, window_size: int = 1, **view_params: Any) -> Document:
+        """A document of a view, picked at random from the first ``window_size``; IndexError when it is empty."""
+        if set(view_params) <= {"design_doc"}:
+            docs = self._head(view, window_size, **view_params)
+        else:
+            rows = self.view(view, **{**view_params, "limit": window_size, "include_docs": True})
+            docs = [row["doc"] for row in rows]
+        if not docs:
+            raise IndexError(f"view {view} is empty")
+        return Document(random.choice(docs))  # noqa: S311
+
+    def is_view_nonempty(self, view: str, **view_params: Any) -> bool:
+        """Whether a view has documents; False too when there is no such view."""
+        try:
+            self.get_single_from_view(view, **view_params)
+        except IndexError:
+            log.info("View %s is empty", view)
+            return False
+        except _not_found() as error:
+            log.info("View %s does not exist: %s", view, error)
+            return False
+        log.info("View %s is non-empty", view)
+        return True
+
+    def save(self, doc: Document) -> Document:
+        """Add the document, or replace its stored form when it has a ``_rev``; sets ``_id`` and ``_rev``.
+
+        `Conflict` when there is a newer revision, or a document of that id already; nothing is changed then.
+        """
+        doc.value.setdefault("_id", uuid4().hex)
+        with self._step():
+            answer = self.db.update([doc.value])[0] if "_rev" in doc else self.db.put([doc.value])[0]
+        if isinstance(answer, Conflict):
+            raise _as_couchdb(answer)
+        doc["_rev"] = answer
+        return doc
+
+    def save_documents(self, docs: Sequence[Document]) -> list[bool]:
+        """Save many, new and old; for each, in order, whether it was saved. Those saved have a new ``_rev``."""
+        for doc in docs:
+            doc.value.setdefault("_id", uuid4().hex)
+        new = [doc for doc in docs if "_rev" not in doc]
+        old = [doc for doc in docs if "_rev" in doc]
+        with self._step():
+            answers = self.db.put([doc.value for doc in new]) if new else []
+            answers += self.db.update([doc.value for doc in old]) if old else []
+        revisions = {id(doc): rev for doc, rev in zip([*new, *old], answers, strict=True) if isinstance(rev, str)}
+        for doc in docs:
+            if id(doc) in revisions:
+                doc["_rev"] = revisions[id(doc)]
+        return [id(doc) in revisions for doc in docs]
+
+    def delete(self, doc: Document) -> None:
+        """Delete a document in the revision given; `Conflict` when that is not the current one."""
+        if not self.delete_documents([doc])[0]:
+            raise _as_couchdb(Conflict(f"document {doc.id} was changed or deleted meanwhile", hint="read it again"))
+
+    def delete_documents(self, docs: Sequence[Document]) -> list[bool]:
+        """Delete many; for each, in order, whether it was deleted."""
+        with self._step():
+            return self.db.delete([doc.value for doc in docs]) if docs else []
+
+    def delete_from_view(self, view: str, design_doc: str = MONITOR.name) -> list[bool]:
+        """Delete all documents of a view; for each whether it was deleted."""
+        return self.delete_documents(self.get_from_view(view, design_doc=design_doc))
+
+    def add_view(
+        self,
+        view: str,
+        map_fun: str,
+        *args: Any,
+        reduce_fun: str | None = None,
+        design_doc: str = MONITOR.name,
+        **kwargs: Any,
+    ) -> None:
+        """`Unsupported`: views in JavaScript are CouchDB's own."""
+        del map_fun, args, reduce_fun, kwargs
+        raise Unsupported(
+            f"view {design_doc}/{view} is written in JavaScript, which runs in CouchDB only",
+            hint=f"`picas view add {design_doc} --where CONDITION` makes the views of a condition on any store",
+        )
+
+    def set_users(
+        self,
+        admins: Sequence[str] | None = None,
+        members: Sequence[str] | None = None,
+        admin_roles: Sequence[str] | None = None,
+        member_roles: Sequence[str] | None = None,
+    ) -> None:
+        """`Unsupported`: who may use the pool is decided outside of it, by file permissions for one."""
+        del admins, members, admin_roles, member_roles
+        raise Unsupported("this pool has no users of its own", hint="set the permissions of its file or server")
+
+    def exchange(
+        self, settlements: Sequence[Settlement], claim: Claim | None = None, *, patience: float = math.inf
+    ) -> Exchange:
+        """The store's exchange, tried again for up to ``patience`` seconds while the store is away.
+
+        Tokens claimed in the very moment in which the pilot was told to stop go back unspent.
+        """
+        until = time.monotonic() + patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return self._exchange(settlements, claim)
+            except StoreUnavailable as error:
+                if time.monotonic() + pause > until:
+                    raise
+                log.warning("the pool is away, trying again: %s", error)
+            time.sleep(random.uniform(0.0, pause))  # noqa: S311
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def when_idle(self, action: Callable[[], object]) -> None:
+        """Call it now, or as soon as the store's current step is over: a signal may come in the middle of one."""
+        if self._steps:
+            self._postponed = action
+        else:
+            action()
+
+    def _exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Exchange:
+        with self._step(), self._design(claim.view.design if claim else MONITOR.name):
+            done = self.db.exchange(settlements, claim)
+            if self._postponed is not None and done.claimed:
+                self.db.exchange([Settlement(doc=doc, outcome=_STOPPED) for doc in done.claimed])
+            return done
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        self._steps += 1
+        try:
+            yield
+        finally:
+            self._steps -= 1
+            if not self._steps and self._postponed is not None:
+                action, self._postponed = self._postponed, None
+                action()
+
+    @contextmanager
+    def _design(self, name: str) -> Iterator[None]:
+        """Within it, `UsageError` for a design document that is missing is CouchDB's not-found error too."""
+        try:
+            yield
+        except UsageError:
+            known = [design.name for design in self.db.designs()]
+            if name in known:
+                raise
+            _raise_not_found(f"no design document {name!r} in the pool", f"it has {', '.join(known)}")
+
+    def _pages(self, view: View | None) -> Iterator[Doc]:
+        page = self.db.page(view, limit=_PAGE)
+        yield from page.docs
+        while page.next is not None:
+            page = self.db.page(view, after=page.next, limit=_PAGE)
+            yield from page.docs
+
+    def _head(self, view: str, size: int, design_doc: str = MONITOR.name) -> list[Doc]:
+        """The first documents in the store's order, which costs no look at the others."""
+        with self._step(), self._design(design_doc):
+            return self.db.page(_view(view, design_doc), limit=size).docs
+
+
+class CouchDB(Client):
+    """The client under its classic name and arguments.
+
+    ``url`` is a CouchDB server, whose database ``db`` is meant, or the address of a pool of any other kind, which
+    is the whole address.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://localhost:5984",
+        db: str = "test",
+        username: str | None = None,
+        password: str = "",
+        ssl_verification: bool = True,
+        create: bool = False,
+    ) -> None:
+        if not ssl_verification and url.startswith(("https:", "couchdbs:")):
+            raise Unsupported("certificates are always verified", hint="name your own CA in SSL_CERT_FILE")
+        is_server = url.startswith(("http:", "https:", "couchdb:", "couchdbs:"))
+        address = f"{url.rstrip('/')}/{quote(db, safe='')}" if is_server else url
+        super().__init__(open_store(address, create=create, username=username, password=password or None))
+
+
+def _view(view: str, design_doc: str) -> View:
+    try:
+        return view_of(view, design_doc)
+    except UsageError as error:
+        _raise_not_found(error.message, error.hint)
+
+
+@cache
+def _twofold(ours: type[PicasError], theirs: str) -> type[PicasError]:
+    """An error class of ours that is CouchDB's of that name too, where the ``couchdb`` package is installed."""
+    other = couchdb_error(theirs)
+    return type(theirs, (ours, other), {"__doc__": ours.__doc__}) if other else ours
+
+
+def _not_found() -> type[PicasError]:
+    return _twofold(_MissingView, "ResourceNotFound")
+
+
+class _MissingView(UsageError):
+    """The pool has no view or design document of that name."""
+
+
+def _raise_not_found(message: str, hint: str) -> NoReturn:
+    raise _not_found()(message, hint=hint) from None
+
+
+def _as_couchdb(conflict: Conflict) -> PicasError:
+    return _twofold(Conflict, "ResourceConflict")(conflict.message, hint=conflict.hint)
