@@ -36,7 +36,7 @@ def explain_token(
         return [f"{doc['_id']} is no token: its type is {doc.get('type')!r}, lock {doc.get('lock')!r}"]
     lines = [f"{doc['_id']} is {state}"]
     teller = {
-        State.HELD: lambda: _held(doc, needs),
+        State.HELD: lambda: _held(needs),
         State.TODO: lambda: _todo(doc, now, pilots),
         State.LOCKED: lambda: _locked(doc, now, pilots),
         State.DONE: list,
@@ -62,7 +62,7 @@ def explain_pool(counts: Mapping[State, int], *, ready_in: float | None, pilots:
     return lines
 
 
-def _held(doc: Doc, needs: Mapping[str, State | None]) -> list[str]:
+def _held(needs: Mapping[str, State | None]) -> list[str]:
     waiting = [f"{token_id} ({state or 'not there'})" for token_id, state in needs.items() if state is not State.DONE]
     if not waiting:
         return ["held by a person; `picas reset` puts it to todo"]

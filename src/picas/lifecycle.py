@@ -95,7 +95,7 @@ class Claimant:
 
     pilot: str
     hostname: str = ""
-    job: Mapping[str, str] = field(default_factory=dict)
+    job: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from picas.cli.output import say_error
+from picas import log
+from picas.cli.output import clean, say_error
 from picas.cli.session import SETTINGS
 from picas.errors import PicasError
 
@@ -28,8 +29,8 @@ _VERBS = {
 _HELP = {
     "init": "Make a pool.",
     "add": "Add tokens: from lines, tables, ranges, sweeps, or one command.",
-    "run": "Run a pilot here: claim tokens and run their commands until none is left.",
-    "status": "Show how many tokens wait, run, failed and are done; and the pilots.",
+    "run": "Run a pilot here until nothing is left.",
+    "status": "Show how the pool stands, once or live.",
     "ls": "List tokens.",
     "show": "Show tokens in full, as JSON.",
     "logs": "Print what the command of a token wrote.",
@@ -37,7 +38,7 @@ _HELP = {
     "reset": "Put tokens back to todo, as good as new.",
     "cancel": "End tokens, running ones too.",
     "delete": "Delete tokens with their attachments.",
-    "explain": "Say why a token is where it is, and what would have to change for it to run.",
+    "explain": "Say why a token is where it is, and what next.",
     "pilot": "Pilots: run, list, stop.",
     "view": "Views with a condition: add, list, remove.",
     "pool": "Pools: create, drop, export, import, check.",
@@ -49,7 +50,7 @@ _HELP = {
 class _Verbs(TyperGroup):
     """Imports the module of a verb when it is called, so that help and the first claim come quickly."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the parser's signature
         return list(_VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -108,7 +109,7 @@ def options(
     SETTINGS.pool, SETTINGS.verbose = pool, verbose
     if no_color:
         os.environ["NO_COLOR"] = "1"
-    _set_up_log(verbose)
+    log.set_up(verbose, clean)
     if ctx.invoked_subcommand is None:
         ctx.meta["picas.overview"] = True
         typer.echo(ctx.get_help())
@@ -154,24 +155,6 @@ def _run(words: list[str]) -> int:
 def _usage_hint(error: Any) -> str:
     path = error.ctx.command_path if getattr(error, "ctx", None) is not None else "picas"
     return f"`{path} --help` shows how"
-
-
-def _set_up_log(verbose: int) -> None:
-    """Warnings and up to stderr as plain lines; with -v also what the pool is asked."""
-    import logging
-
-    from picas.cli.output import clean
-
-    class Lines(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return clean(f"picas: {record.getMessage()}")
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines())
-    log = logging.getLogger("picas")
-    log.handlers[:] = [handler]
-    log.propagate = False
-    log.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)])
 
 
 def _forget_stdout() -> None:

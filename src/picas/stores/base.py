@@ -127,7 +127,7 @@ class PilotRecord:
     cores: int = 1
     running: int = 0
     finished: int = 0
-    job: Mapping[str, str] = field(default_factory=dict)
+    job: Mapping[str, str | None] = field(default_factory=dict)
     orders: str = ""
     silent: float = 0.0
 

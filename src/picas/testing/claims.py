@@ -231,7 +231,7 @@ class TestClaimByMany:
 
         pilots = [Background(lambda name=f"p{n}": pilot(name)) for n in range(4)]  # type: ignore[misc]
         shares = [one.result() for one in pilots]
-        assert sorted(sum(shares, [])) == sorted(f"t{n}" for n in range(200))
+        assert sorted(name for share in shares for name in share) == sorted(f"t{n}" for n in range(200))
         for number, share in enumerate(shares):
             assert all(found(store, name)["claim"]["pilot"] == f"p{number}" for name in share)
 

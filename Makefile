@@ -1,0 +1,56 @@
+# `make demo` and `make test` set up all they need. `make help` lists the verbs.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup fmt check test soak bench docs demo clean
+.DEFAULT_GOAL := help
+
+help:  ## list the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: $(STAMP)  ## make the environment in .venv
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "picas needs Python 3.10 or later"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "this Python has no venv; installing Debian's python3-venv"; rm -rf $(VENV); \
+	    $$(test "$$(id -u)" = 0 || echo sudo) apt-get update -q && \
+	    $$(test "$$(id -u)" = 0 || echo sudo) apt-get install -y -q --no-install-recommends python3-venv && \
+	    $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+fmt: setup  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: setup  ## ruff, mypy, the layers, the size watch, generated docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/size_watch.py
+	$(BIN)/python docs/generate.py --check
+
+test: setup  ## all tests but the soaks
+	$(BIN)/python -m pytest -q
+
+soak: setup  ## the long runs
+	$(BIN)/python -m pytest -q -m soak
+
+bench: setup  ## the benchmarks, beside the peers that are installed in .bench
+	$(BIN)/python benchmarks/commands.py
+	$(BIN)/python benchmarks/stores.py
+	$(BIN)/python benchmarks/start.py
+
+docs: setup  ## write the generated pages
+	$(BIN)/python docs/generate.py
+
+demo: setup  ## watch pilots work two real pools to the end
+	@PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh
+
+clean:  ## remove the environment and what tests left
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
