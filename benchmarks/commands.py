@@ -214,7 +214,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=2, help="how many at a time (default 2)")
     parser.add_argument("--peers", default=",".join(groups), help="a list with commas, or none (default: all)")
     parser.add_argument("--repeat", type=int, default=1, help="how often picas runs; medians are shown")
-    parser.add_argument("--peer-seconds", type=float, default=20, help="tokens for about so long (default 20)")
+    parser.add_argument("--peer-seconds", type=float, default=12, help="tokens for about so long (default 12)")
     parser.add_argument("--folder", default="/var/tmp", help="on the disk to be measured (default /var/tmp)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file too")
     args = parser.parse_args()

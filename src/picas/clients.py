@@ -100,7 +100,7 @@ class Client:
             docs = [row["doc"] for row in rows]
         if not docs:
             raise IndexError(f"view {view} is empty")
-        return Document(random.choice(docs))  # noqa: S311
+        return Document(random.choice(docs))
 
     def is_view_nonempty(self, view: str, **view_params: Any) -> bool:
         """Whether a view has documents; False too when there is no such view."""
@@ -200,7 +200,7 @@ class Client:
                 if time.monotonic() + pause > until:
                     raise
                 log.warning("the pool is away, trying again: %s", error)
-            time.sleep(random.uniform(0.0, pause))  # noqa: S311
+            time.sleep(random.uniform(0.0, pause))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def when_idle(self, action: Callable[[], object]) -> None:

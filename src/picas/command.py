@@ -109,6 +109,7 @@ class CommandActor:
         self._holdings = Holdings(self._cores)
         self._settler = Settler(self._store, keep.kept_folder(os.environ))
         self._deadline = self._find_deadline()
+        self._chance = random.Random(self.id)
         self._signals = 0
         self._signals_seen = 0
         self._stopping = ""
@@ -213,9 +214,9 @@ class CommandActor:
         argv = work.command_of(doc, self.options.command)
         if any("\0" in word for word in argv):
             raise InvalidToken(f"token {doc['_id']}: its command holds a NUL character")
-        environ = {"PICAS_TOKEN_ID": doc["_id"], "PICAS_FENCE": str(fence_of(doc))}
+        environ = {b"PICAS_TOKEN_ID": doc["_id"].encode(), b"PICAS_FENCE": b"%d" % fence_of(doc)}
         if self._deadline is not None:
-            environ["PICAS_DEADLINE"] = str(int(time.time() + self._deadline - time.monotonic()))
+            environ[b"PICAS_DEADLINE"] = b"%d" % (time.time() + self._deadline - time.monotonic())
         if self.options.workdir or self.options.attach:
             base = self.options.workdir.absolute() if self.options.workdir else self._crew.folder / "work"
             holding.folder = str(work.folder_of(base, doc))
@@ -229,7 +230,7 @@ class CommandActor:
             return
         self._holdings.measured(report.runtime)
         options = self.options
-        jitter = random.SystemRandom().random()
+        jitter = self._chance.random()
         outcome = work.outcome_of(holding.doc, report, self._claimant, max_scrub=options.max_scrub, jitter=jitter)
         files = work.attachments(holding.doc, report, holding.folder, options.attach)
         self._settler.add(Settlement(doc=holding.doc, outcome=outcome, attachments=files))
@@ -257,7 +258,7 @@ class CommandActor:
             self._beat_at = now + self.options.lease / 3
         if now >= self._look_at:
             self._settler.guarded(self._look)
-            self._look_at = now + min(5.0, self.options.lease / 4) * random.SystemRandom().uniform(0.8, 1.0)
+            self._look_at = now + min(5.0, self.options.lease / 4) * self._chance.uniform(0.8, 1.0)
 
     def _beat(self) -> None:
         counts = self._settler.counts

@@ -194,7 +194,7 @@ class EndlessViewIterator(ViewIterator):
     def _wait_for_change(self, store: TokenStore, until: float) -> None:
         while not self.is_stopped() and (left := until - time.monotonic()) > 0:
             if store.wait(min(left, _SLICE)):
-                self._stopped.wait(min(left, random.uniform(0.0, _SPREAD)))  # noqa: S311
+                self._stopped.wait(min(left, random.uniform(0.0, _SPREAD)))
                 return
 
 

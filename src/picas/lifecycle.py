@@ -283,7 +283,7 @@ def _remember(doc: Doc, attempt: Mapping[str, Any]) -> None:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is int or type(value) is float
 
 
 def _parse_int(value: object) -> int | None:

@@ -13,7 +13,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from picas import lifecycle, tokens
 from picas.errors import Conflict, InvalidToken
@@ -26,7 +26,6 @@ __all__ = ["FORMAT", "Moved", "export_lines", "import_lines"]
 FORMAT = 1
 
 _PIECE_BYTES = 3 << 18
-_IN_MEMORY = 1 << 22
 _BATCH = 200
 
 
@@ -84,7 +83,7 @@ class _Reader:
         self._pool = pool
         self._batch: list[Doc] = []
         self._new: set[str] = set()
-        self._file: BinaryIO | None = None
+        self._file: IO[bytes] | None = None
         self.ended = False
 
     def take(self, line: Any, number: int, moved: Moved) -> None:
@@ -121,12 +120,12 @@ class _Reader:
     def _attachment(self, piece: Any, moved: Moved) -> None:
         self.flush(moved)
         if self._file is None:
-            self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed at the last piece
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the last piece
         self._file.write(base64.b64decode(piece["data"], validate=True))
         if not piece["last"]:
             return
-        with self._file as file:
-            self._file = None
+        file, self._file = self._file, None
+        with file:
             file.seek(0)
             if piece["token"] in self._new:
                 store, kind = self._pool.store, piece["content_type"]

@@ -29,6 +29,7 @@ __all__ = [
     "loads",
     "log_names",
     "requirements",
+    "sized",
 ]
 
 MAX_BYTES = 8_000_000
@@ -95,7 +96,11 @@ def encode(doc: Mapping[str, Any]) -> str:
     for name in doc:
         if name.startswith("_") and name not in _RESERVED:
             raise InvalidToken(f"token {token_id}: field {name!r} starts with _, which databases keep to themselves")
-    text = dumps(doc)
+    return sized(dumps(doc), token_id)
+
+
+def sized(text: str, token_id: object) -> str:
+    """The JSON of a document, when it is not too large; InvalidToken otherwise."""
     if len(text) * 4 > MAX_BYTES and (size := len(text.encode())) > MAX_BYTES:
         raise InvalidToken(
             f"token {token_id} has {size:,} bytes, more than the limit of {MAX_BYTES:,}",

@@ -1,4 +1,4 @@
-"""The contract on a SQLite file."""
+"""The contract on SQLite files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from picas.testing.contract import Reopen
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteStore.open(tmp_path / "pool.db", create=True)
-    yield opened
-    opened.close()
+    sqlite = SqliteStore.open(tmp_path / "pool.db", create=True)
+    yield sqlite
+    sqlite.close()
 
 
 @pytest.fixture
-def reopen(store: SqliteStore) -> Reopen:
-    return store.twin
+def reopen(store: SqliteStore, tmp_path: Path) -> Reopen:
+    return lambda: SqliteStore.open(tmp_path / "pool.db")

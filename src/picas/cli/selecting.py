@@ -12,6 +12,7 @@ from picas.errors import NothingMatched, UsageError
 if TYPE_CHECKING:
     from picas.lifecycle import Doc
     from picas.pool import Pool, Selection
+    from picas.selectors import Selector
 
 __all__ = ["AllOption", "PoolOption", "TagOption", "TokensArgument", "WhereOption", "YesOption", "matched", "selection"]
 
@@ -69,7 +70,7 @@ def matched(pool: Pool, chosen: Selection) -> Iterator[Doc]:
     yield from found
 
 
-def _tagged(tags: Sequence[str]) -> object:
+def _tagged(tags: Sequence[str]) -> Selector | None:
     from picas.selectors import parse
 
     conditions: dict[str, object] = {}

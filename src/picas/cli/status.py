@@ -79,7 +79,7 @@ def _drawn(picture: dict[str, Any], rate: float | None) -> Any:
         table.add_row(
             state, Text(f"{count:,}", justify="right"), Text(bar or ("╸" if count else ""), style=_STYLES[state])
         )
-    lines = [Text(clean(f"pool {picture['pool']}"), style="bold"), table]
+    lines: list[Any] = [Text(clean(f"pool {picture['pool']}"), style="bold"), table]
     alive = [pilot for pilot in picture["pilots"] if pilot["state"] == "alive"]
     lost = len(picture["pilots"]) - len(alive)
     words = f"{len(alive)} pilot{'s' if len(alive) != 1 else ''}"

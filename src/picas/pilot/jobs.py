@@ -26,7 +26,7 @@ class Job(NamedTuple):
 
     number: int
     argv: list[str]
-    environ: dict[str, str]
+    environ: dict[bytes, bytes]
     token: str
     time_limit: float
     grace: float

@@ -41,9 +41,9 @@ class Runner:
         self._jobs = jobs
         self._frames = Frames(control)
         self._folder = folder
-        self._home = Path.cwd()
-        self._token = folder / "token.json"
-        self._output = folder / "output.json"
+        self._home = self._here = os.getcwd()
+        self._token = _TokenFile(str(folder / "token.json"))
+        self._output = str(folder / "output.json")
         self._out = Capture(folder / "out")
         self._err = Capture(folder / "err")
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -53,7 +53,7 @@ class Runner:
         self._cancelled: dict[int, tuple[str, float]] = {}
         self._quit = False
         self._away = False
-        self._base = {**os.environ, "PICAS_TOKEN": str(self._token), "PICAS_OUTPUT": str(self._output)}
+        self._base = {**os.environb, b"PICAS_TOKEN": self._token.path.encode(), b"PICAS_OUTPUT": self._output.encode()}
         self._idle_poll = _poll(jobs.fileno(), control.fileno())
         self._short_poll = _poll(self._child_signal, control.fileno())
         self._long_poll = _poll(self._child_signal, control.fileno(), self._out.reader, self._err.reader)
@@ -138,9 +138,8 @@ class Runner:
         return self._report(job, code, why, start, runtime, usage.ru_maxrss * 1024, leftovers)
 
     def _spawn(self, job: Job) -> int:
-        with self._token.open("w", encoding="utf-8") as file:
-            file.write(job.token)
-        os.chdir(self._prepare(job.folder) if job.folder else self._home)
+        self._token.write(job.token.encode())
+        self._go_to(job.folder)
         return os.posix_spawnp(
             job.argv[0],
             job.argv,
@@ -155,10 +154,13 @@ class Runner:
             setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM),
         )
 
-    def _prepare(self, folder: str) -> Path:
-        path = Path(folder)
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return path
+    def _go_to(self, folder: str | None) -> None:
+        """Commands start where their runner is: in the token's own folder, or where the pilot was started."""
+        if folder is not None:
+            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (folder or self._home) != self._here:
+            self._here = folder or self._home
+            os.chdir(self._here)
 
     def _wait(self, job: Job, pid: int, begun: float) -> tuple[int, Any, str]:
         """Wait for the command, take its output, and end it when its time is over or somebody says so."""
@@ -224,8 +226,35 @@ class Runner:
             return b""
         with os.fdopen(handle, "rb") as file:
             data = file.read(MAX_OUTPUT_JSON + 1)
-        self._output.unlink()
+        os.unlink(self._output)
         return data
+
+
+class _TokenFile:
+    """The file that ``PICAS_TOKEN`` names: written over for each token, which costs a third of making it anew."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._renew()
+
+    def write(self, data: bytes) -> None:
+        """Make this the content; of a new file when a command removed the old one or put another in its place."""
+        try:
+            same = os.stat(self.path, follow_symlinks=False).st_ino == self._number
+        except OSError:
+            same = False
+        if not same:
+            os.close(self._handle)
+            self._renew()
+        os.pwrite(self._handle, data, 0)
+        os.ftruncate(self._handle, len(data))
+
+    def _renew(self) -> None:
+        if os.path.lexists(self.path):
+            os.unlink(self.path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._handle = os.open(self.path, flags, 0o600)
+        self._number = os.fstat(self._handle).st_ino
 
 
 class _Ending:

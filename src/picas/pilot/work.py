@@ -22,6 +22,7 @@ __all__ = ["START_FAILED", "attachments", "command_of", "folder_of", "outcome_of
 START_FAILED = 1000
 
 _BASH = ["bash", "-c"]
+_SIGNALS = {int(known): known.name for known in signal.Signals}
 _GIVEN_BACK = {"stopped": Reason.STOPPED, "limit": Reason.TIME}
 _ENDED_FOR = {"time": Reason.TIME, "cancelled": Reason.CANCELLED}
 
@@ -93,14 +94,10 @@ def _judge(report: Report) -> tuple[Reason, int | str, dict[str, Any]]:
         number = -report.code - START_FAILED
         name = errno.errorcode.get(number, str(number))
         return Reason.START_FAILED, 127 if number == errno.ENOENT else 126, {"errno": name}
-    more = {"signal": signal.Signals(-report.code).name} if _is_signal(-report.code) else {}
+    more = {"signal": _SIGNALS[-report.code]} if -report.code in _SIGNALS else {}
     if report.why:
         return (_GIVEN_BACK | _ENDED_FOR)[report.why], report.code, more
     return Reason.SIGNAL if report.code < 0 else Reason.EXIT, report.code, more
-
-
-def _is_signal(number: int) -> bool:
-    return number in {int(known) for known in signal.Signals}
 
 
 def _attempt(doc: Doc, report: Report, claimant: Claimant) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import IO
 
 from picas.errors import Conflict, InvalidToken
 from picas.lifecycle import Claimant, Doc, Edit, Outcome, State
@@ -219,7 +219,7 @@ class TokenStore(ABC):
         self,
         token_id: str,
         name: str,
-        data: BinaryIO,
+        data: IO[bytes],
         *,
         content_type: str = "application/octet-stream",
         fence: int | None = None,

@@ -161,7 +161,7 @@ def couchdb_error(name: str) -> type[Exception] | None:
 
 def jitter(failures: int) -> float:
     """Seconds to pause after so many conflicts: full jitter below min(5 ms * 2**failures, 0.5 s)."""
-    return random.uniform(0.0, min(0.005 * float(2 ** min(failures, 10)), 0.5))  # noqa: S311
+    return random.uniform(0.0, min(0.005 * float(2 ** min(failures, 10)), 0.5))
 
 
 def _conflicts() -> tuple[type[Exception], ...]:

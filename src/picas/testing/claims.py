@@ -124,7 +124,12 @@ class TestClaimOrder:
     def test_a_wait_ends(self, store: TokenStore) -> None:
         put(store, "a", not_before=store.now() + 0.05)
         claimed: list[str] = []
-        eventually(lambda: bool(claimed.extend(ids(claim(store))) or claimed))
+
+        def comes() -> bool:
+            claimed.extend(ids(claim(store)))
+            return bool(claimed)
+
+        eventually(comes)
         assert claimed == ["a"]
         assert "not_before" not in found(store, "a")
 
@@ -239,8 +244,8 @@ class TestClaimByMany:
         put(store, *(f"t{n}" for n in range(100)), max_scrub=1)
 
         def pilot(name: str) -> int:
-            mine, held, accepted = reopen(), claim(store_of := reopen(), 2, pilot=name), 0
-            store_of.close()
+            mine, accepted = reopen(), 0
+            held = claim(mine, 2, pilot=name)
             while held:
                 ended = [Settlement(doc=doc, outcome=DONE if doc["scrub_count"] else FAILED) for doc in held]
                 exchange = mine.exchange(ended, Claim(view=TODO, count=2, claimant=_pilot(name)))

@@ -7,28 +7,41 @@ Before that, `pytest.register_assert_rewrite("picas.testing")` in ``conftest.py`
 
 from __future__ import annotations
 
+from picas.testing.attachments import TestAttachments, TestInlineAttachments, TestResultFiles
 from picas.testing.claims import TestClaim, TestClaimByMany, TestClaimOrder, TestOddDocuments, TestOffer
 from picas.testing.documents import TestDelete, TestGet, TestLoad, TestPut, TestTwin, TestUpdate
+from picas.testing.leases import TestBeat, TestPilots, TestWait
 from picas.testing.samples import Reopen
+from picas.testing.selections import TestCount, TestDesigns, TestNextReady, TestPage
 from picas.testing.settling import TestAfter, TestFence, TestSettle
 from picas.testing.values import TestIds, TestValues
 
 __all__ = [
     "Reopen",
     "TestAfter",
+    "TestAttachments",
+    "TestBeat",
     "TestClaim",
     "TestClaimByMany",
     "TestClaimOrder",
+    "TestCount",
     "TestDelete",
+    "TestDesigns",
     "TestFence",
     "TestGet",
     "TestIds",
+    "TestInlineAttachments",
     "TestLoad",
+    "TestNextReady",
     "TestOddDocuments",
     "TestOffer",
+    "TestPage",
+    "TestPilots",
     "TestPut",
+    "TestResultFiles",
     "TestSettle",
     "TestTwin",
     "TestUpdate",
     "TestValues",
+    "TestWait",
 ]

@@ -29,6 +29,7 @@ __all__ = [
     "ids",
     "put",
     "settle",
+    "shown",
     "state",
 ]
 
@@ -81,6 +82,11 @@ def claim_one(store: TokenStore, *, pilot: str = "p1") -> Doc:
 def settle(store: TokenStore, doc: Doc, outcome: Any = DONE, **kwargs: Any) -> Any:
     """Settle one claim; the store's answer for it."""
     return store.exchange([Settlement(doc=doc, outcome=outcome, **kwargs)]).settled[0]
+
+
+def shown(value: object) -> str:
+    """A short name for a parameter of a test."""
+    return ascii(value)[:30]
 
 
 def ids(docs: Sequence[Doc]) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from picas import tokens
 from picas.errors import InvalidToken
 from picas.stores.base import TokenStore
-from picas.testing.samples import all_pages, claim, found, ids, put, settle
+from picas.testing.samples import all_pages, claim, found, ids, put, settle, shown
 
 __all__ = ["BAD_DOCUMENTS", "BAD_IDS", "IDS", "JSON", "TEXTS", "VALUES", "TestIds", "TestValues"]
 
@@ -164,7 +164,7 @@ class TestValues:
 
 
 class TestIds:
-    @pytest.mark.parametrize("token_id", IDS, ids=ascii)
+    @pytest.mark.parametrize("token_id", IDS, ids=shown)
     def test_an_id_comes_back_exactly(self, store: TokenStore, token_id: str) -> None:
         put(store, token_id, n=1)
         (doc,) = claim(store)
@@ -180,7 +180,7 @@ class TestIds:
         assert [found(store, token_id)["n"] for token_id in IDS] == IDS
         assert sorted(ids(all_pages(store, None, limit=3))) == sorted(IDS)
 
-    @pytest.mark.parametrize("token_id", BAD_IDS, ids=ascii)
+    @pytest.mark.parametrize("token_id", BAD_IDS, ids=shown)
     def test_others_are_refused(self, store: TokenStore, token_id: Any) -> None:
         with pytest.raises(InvalidToken):
             store.put([{"_id": token_id}])

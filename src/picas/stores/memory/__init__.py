@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import BinaryIO
+from typing import IO
 
 from picas import lifecycle, tokens
 from picas.errors import Conflict, InvalidToken, UsageError
@@ -54,8 +54,8 @@ class MemoryStore(TokenStore):
             return [self._pool.add(doc) for doc in docs]
 
     def load(self, docs: Iterable[Doc]) -> Loaded:
-        # Copied at once: an iterator may yield one dict again and again.
-        drafts = [copy.deepcopy(doc) for doc in docs]
+        # Copied at once: an iterator may yield one dict again and again. An exported document has a revision.
+        drafts = [copy.deepcopy({name: value for name, value in doc.items() if name != "_rev"}) for doc in docs]
         if twice := [token_id for token_id, n in Counter(doc.get("_id") for doc in drafts).items() if n > 1]:
             raise InvalidToken(f"id {twice[0]!r} stands twice in the input")
         answers = self.put(drafts)
@@ -106,7 +106,7 @@ class MemoryStore(TokenStore):
         self,
         token_id: str,
         name: str,
-        data: BinaryIO,
+        data: IO[bytes],
         *,
         content_type: str = "application/octet-stream",
         fence: int | None = None,
@@ -207,7 +207,7 @@ class MemoryStore(TokenStore):
             self._pool.changed.notify_all()
 
 
-def _chunks(data: BinaryIO) -> Iterator[bytes]:
+def _chunks(data: IO[bytes]) -> Iterator[bytes]:
     while chunk := data.read(_CHUNK_BYTES):
         yield chunk
 

@@ -28,10 +28,13 @@ def settle(sql: Sql, settlement: Settlement, now: float) -> Doc | Conflict | Inv
     if not holds(current, fence):
         return lost(token_id, fence, current)
     new = lifecycle.settle(current, settlement.outcome, now)
-    try:
-        tokens.encode(new)
-    except InvalidToken as error:
-        return error
+    changes = settlement.outcome.changes
+    if changes:  # the rest was in the store already, or is ours
+        try:
+            tokens.encode({**changes, "_id": token_id})
+            tokens.sized(tokens.dumps(new), token_id)
+        except InvalidToken as error:
+            return error
     for name, attachment in settlement.attachments.items():
         new = files.attach(sql, row[0], new, name, attachment, now)
     return rows.replace(sql, row[0], State.LOCKED, new, checked=True)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from picas import tokens
 from picas.lifecycle import Doc
@@ -57,7 +57,7 @@ def drop_unlisted(sql: Sql, seq: int, doc: Doc) -> None:
             _drop(sql, seq, name)
 
 
-def write_pending(db: Database, data: BinaryIO, now: float) -> tuple[int, int, bytes]:
+def write_pending(db: Database, data: IO[bytes], now: float) -> tuple[int, int, bytes]:
     """Store a stream as a file that belongs to nobody yet; its number, length and MD5.
 
     Several short transactions, so that pilots are not kept waiting; one that dies here leaves a file without a

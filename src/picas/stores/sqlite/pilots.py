@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from picas.lifecycle import fence_of, is_cancelled
+from picas.lifecycle import fence_of, holds, is_cancelled
 from picas.stores.base import Beat, PilotRecord
 from picas.stores.sqlite import rows
 from picas.stores.sqlite.connection import Database, Sql, monotonic
@@ -23,7 +23,8 @@ def beat(sql: Sql, record: PilotRecord) -> Beat:
     boot, now = monotonic()
     (orders,) = sql.execute(_BEAT, (record.id, _dumped(record), now, boot)).fetchone()
     found = sql.execute("SELECT doc FROM tokens WHERE pilot=?", (record.id,)).fetchall()
-    held = {doc["_id"]: doc for doc in (rows.read(text) for (text,) in found)}
+    docs = [rows.read(text) for (text,) in found]
+    held = {doc["_id"]: doc for doc in docs if holds(doc, fence_of(doc))}
     return Beat(
         held={token_id: fence_of(doc) for token_id, doc in held.items()},
         cancelled=frozenset(token_id for token_id, doc in held.items() if is_cancelled(doc)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,7 @@ __all__ = [
 
 STATES = {None: 0, State.TODO: 1, State.LOCKED: 2, State.DONE: 3, State.ERROR: 4, State.HELD: 5}
 
-_random_bits = random.SystemRandom().getrandbits
+_random_bits = random.Random(os.urandom(32)).getrandbits  # one that asks the kernel each time is slow
 
 _INSERT = "INSERT INTO tokens (id, rev, state, rank, not_before, pilot, requires, doc) VALUES (?,?,?,?,?,?,?,?)"
 _UPDATE = "UPDATE tokens SET rev=?, state=?, rank=?, not_before=?, pilot=?, requires=?, doc=? WHERE seq=?"

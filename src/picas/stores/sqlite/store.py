@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from picas import tokens
 from picas.errors import Conflict, InvalidToken, UsageError
@@ -151,7 +151,7 @@ class SqliteStore(TokenStore):
         self,
         token_id: str,
         name: str,
-        data: BinaryIO,
+        data: IO[bytes],
         *,
         content_type: str = "application/octet-stream",
         fence: int | None = None,

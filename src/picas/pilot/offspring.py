@@ -1,0 +1,171 @@
+"""The processes that a token's program has started, and their end when its time is up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
+
+from picas.process import end_group
+
+__all__ = ["Offspring", "TimeIsUp", "TimeLimit"]
+
+_LAST_WORDS = 5.0
+"""Seconds in which a program whose children were ended may still return by itself, with what it has of their output."""
+_ALARM = signal.SIGRTMAX - 1
+"""Not SIGALRM, which programs use."""
+
+
+class TimeIsUp(BaseException):
+    """Raised within a token's program when its time is up; no `Exception`, lest the program takes it for its own."""
+
+
+class Offspring:
+    """Processes that this one has started since, with all their descendants; what ran before is left alone."""
+
+    def __init__(self) -> None:
+        self._before = _children()
+        self._known: dict[int, int] = {}
+        self._groups: set[int] = set()
+
+    def end(self, grace: float) -> bool:
+        """Ask them to end (SIGTERM), kill them after ``grace`` seconds; whether there were any.
+
+        None is reaped: its return code is for the program that started it.
+        """
+        found = self._send(signal.SIGTERM)
+        if found and not self._gone(grace):
+            self._send(signal.SIGKILL)
+            self._gone(2.0)
+        return found
+
+    def kill(self) -> None:
+        """Kill them at once."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> bool:
+        alive = self._alive()
+        for pid, one in alive.items():
+            if one.group in self._groups:
+                end_group(one.group, number)
+            else:
+                _signal(pid, number)
+        return bool(alive)
+
+    def _gone(self, seconds: float) -> bool:
+        until, pause = time.monotonic() + seconds, 0.005
+        while self._alive():
+            if time.monotonic() > until:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, 0.2)
+        return True
+
+    def _alive(self) -> dict[int, _Process]:
+        """Who lives: descendants, who was one before its parent ended, and members of the groups they made."""
+        table = _processes()
+        me, mine = os.getpid(), os.getpgrp()
+        found = {pid for pid, began in self._known.items() if pid in table and table[pid].began == began}
+        level = {pid for pid, one in table.items() if one.parent == me} - self._before
+        while level:
+            found |= level
+            level = {pid for pid, one in table.items() if one.parent in level} - found
+        self._groups |= {table[pid].group for pid in found} - {mine, 0, 1}
+        found |= {pid for pid, one in table.items() if one.group in self._groups}
+        self._known |= {pid: table[pid].began for pid in found}
+        return {pid: table[pid] for pid in found if table[pid].state not in "ZX"}
+
+
+class TimeLimit:
+    """While it is entered: after so many seconds ends the offspring, then the program itself, by `TimeIsUp`.
+
+    Only the main thread can be interrupted; a program in another one ends when its children have. ``expired`` says
+    whether it came to that.
+    """
+
+    def __init__(self, seconds: float, offspring: Offspring, *, grace: float) -> None:
+        self.expired = False
+        self._seconds = seconds
+        self._offspring = offspring
+        self._grace = grace
+        self._over = threading.Event()
+        self._in_main = threading.current_thread() is threading.main_thread()
+        self._previous: Any = None
+        self._thread = threading.Thread(target=self._watch, name="time limit", daemon=True)
+
+    def __enter__(self) -> TimeLimit:
+        if self._in_main:
+            self._previous = signal.signal(_ALARM, self._interrupt)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._in_main:
+            signal.signal(_ALARM, self._previous)
+
+    def _watch(self) -> None:
+        if self._over.wait(self._seconds):
+            return
+        self.expired = True
+        while not self._over.is_set():
+            had_any = self._offspring.end(self._grace)
+            if self._over.wait(_LAST_WORDS if had_any else 0.0):
+                break
+            if self._in_main:
+                signal.pthread_kill(threading.main_thread().ident or 0, _ALARM)
+            self._over.wait(self._grace)
+        # The program has returned, maybe by its own end of a child: none may outlive the token.
+        self._offspring.end(self._grace)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if not self._over.is_set():
+            raise TimeIsUp
+
+
+class _Process(NamedTuple):
+    state: str
+    parent: int
+    group: int
+    began: int
+
+
+def _processes() -> Mapping[int, _Process]:
+    """Every process of the machine, from /proc/PID/stat (proc(5)); ``began`` is in clock ticks since boot."""
+    found = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - twice as fast, at thousands of processes
+        if name.isdigit():
+            try:
+                words = Path("/proc", name, "stat").read_text(errors="replace").rpartition(")")[2].split()
+            except OSError:
+                continue
+            found[int(name)] = _Process(words[0], int(words[1]), int(words[2]), int(words[19]))
+    return found
+
+
+def _children() -> frozenset[int]:
+    """The children of all threads of this process: asked for every token, so without a look at all processes."""
+    try:
+        lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    except OSError:
+        lists = []
+    if lists:
+        return frozenset(int(pid) for text in lists for pid in text.split())
+    me = os.getpid()
+    return frozenset(pid for pid, one in _processes().items() if one.parent == me)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return

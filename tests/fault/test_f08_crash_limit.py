@@ -1,0 +1,52 @@
+"""F8: a token that kills whatever pilot runs it."""
+
+from __future__ import annotations
+
+import pytest
+
+from picas.lifecycle import CRASH_LIMIT, State, state_of
+from support.checker import SIDE, check
+from support.pilots import Site, until
+
+KILLER = ["sh", "-c", "kill -9 $(sed -n 's/^PPid:[[:space:]]*//p' /proc/$PPID/status); sleep 60"]
+OTHERS = 20
+LEASE = 1.0
+
+
+def _work_until_all_ended(site: Site) -> int:
+    """Start pilot after pilot until every token has ended; how many were killed."""
+    killed = 0
+    while True:
+        pilot = site.pilot(cores=1, lease=LEASE, grace=0.5, idle=60.0)
+        until("a pilot dies or all ends", lambda: pilot.process.poll() is not None or _all_ended(site), 20.0)
+        if pilot.process.poll() is None:
+            pilot.signal(15)
+            pilot.report()
+            return killed
+        assert pilot.ended() == -9, pilot.err_path.read_text()
+        pilot.was_killed = True
+        killed += 1
+        assert killed <= CRASH_LIMIT + 1
+
+
+def _all_ended(site: Site) -> bool:
+    counts = site.pool.count()
+    return counts[State.DONE] + counts[State.ERROR] == len(site.ids)
+
+
+@pytest.mark.parametrize("place", ["first", "amid"])
+def test_a_token_that_kills_its_pilot_is_taken_out_after_five(site: Site, place: str) -> None:
+    before = 0 if place == "first" else OTHERS // 2
+    site.add(*[["sh", "-c", SIDE]] * before)
+    (killer,) = site.add(KILLER)
+    site.add(*[["sh", "-c", SIDE]] * (OTHERS - before))
+
+    killed = _work_until_all_ended(site)
+
+    doc = site.doc(killer)
+    assert state_of(doc) is State.ERROR
+    assert doc["reason"] == "crash-limit"
+    assert doc["lost"] == CRASH_LIMIT == killed
+    assert [attempt["reason"] for attempt in doc["attempts"]] == ["lost"] * CRASH_LIMIT
+    # The killer is out with its five losses on record; all others are done, with a result each.
+    assert check(site, side=True) == {State.DONE: OTHERS, State.ERROR: 1}
