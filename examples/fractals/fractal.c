@@ -58,7 +58,7 @@ static int byte(double light) {
 }
 
 static void draw(FILE *file, double complex c, int power) {
-    double width = power == 2 ? 2.9 : 2.35, step = width / (SIZE * SAMPLES);
+    double width = power == 2 ? 2.9 : 2.5, step = width / (SIZE * SAMPLES);
     fprintf(file, "P6\n%d %d\n255\n", SIZE, SIZE);
     for (int y = 0; y < SIZE; y++)
         for (int x = 0; x < SIZE; x++) {

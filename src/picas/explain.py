@@ -35,14 +35,14 @@ def explain_token(
     if state is None:
         return [f"{doc['_id']} is no token: its type is {doc.get('type')!r}, lock {doc.get('lock')!r}"]
     lines = [f"{doc['_id']} is {state}"]
-    teller = {
+    tellers: dict[State, Callable[[], list[str]]] = {
         State.HELD: lambda: _held(needs),
         State.TODO: lambda: _todo(doc, now, pilots),
         State.LOCKED: lambda: _locked(doc, now, pilots),
-        State.DONE: list,
         State.ERROR: lambda: _error(doc, tail),
-    }[state]
-    return lines + [f"  {line}" for line in [*teller(), *_history(doc)]]
+    }
+    told = tellers[state]() if state in tellers else []
+    return lines + [f"  {line}" for line in [*told, *_history(doc)]]
 
 
 def explain_pool(counts: Mapping[State, int], *, ready_in: float | None, pilots: Sequence[PilotRecord]) -> list[str]:

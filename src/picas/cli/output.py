@@ -16,6 +16,7 @@ SHAPE = 1
 """Version of the JSON that commands print; it rises when a field changes its meaning or goes."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL_BUT_NEWLINE = re.compile(r"[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _WIDTH_ROWS = 500
 
 
@@ -65,7 +66,7 @@ def write(text: str) -> None:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One object, with the version of its shape."""
-    write(json.dumps({"picas": SHAPE, **value}, ensure_ascii=not _speaks_unicode(), indent=2) + "\n")
+    write(_json({"picas": SHAPE, **value}, indent=2) + "\n")
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Form, *, key: str = "id") -> int:
@@ -86,7 +87,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: 
 
 def _line(columns: Sequence[str], row: Mapping[str, Any], form: Form, key: str) -> str:
     if form is Form.JSONL:
-        return json.dumps(row, ensure_ascii=not _speaks_unicode()) + "\n"
+        return _json(row) + "\n"
     if form is Form.ID:
         return clean(row[key]) + "\n"
     values = [row.get(column) for column in columns]
@@ -133,6 +134,12 @@ def _grid(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: 
 
 
 _STYLES = {"error": "red", "done": "green", "locked": "yellow", "held": "dim"}
+
+
+def _json(value: Mapping[str, Any], indent: int | None = None) -> str:
+    """JSON in which characters that a terminal obeys, or that some programs take for line ends, are escaped."""
+    text = json.dumps(value, ensure_ascii=not _speaks_unicode(), indent=indent)
+    return _CONTROL_BUT_NEWLINE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _speaks_unicode() -> bool:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
@@ -44,6 +44,10 @@ class Offspring:
             self._gone(2.0)
         return found
 
+    def adopt(self, child: int) -> None:
+        """Count a child of this process among them, whenever it was started."""
+        self._before -= {child}
+
     def kill(self) -> None:
         """Kill them at once."""
         self._send(signal.SIGKILL)
@@ -75,24 +79,26 @@ class Offspring:
         while level:
             found |= level
             level = {pid for pid, one in table.items() if one.parent in level} - found
-        self._groups |= {table[pid].group for pid in found} - {mine, 0, 1}
+        # Bound anew, not changed in place: the handler of a signal and a time limit may both be at it.
+        self._groups = self._groups | {table[pid].group for pid in found} - {mine, 0, 1}
         found |= {pid for pid, one in table.items() if one.group in self._groups}
-        self._known |= {pid: table[pid].began for pid in found}
+        self._known = self._known | {pid: table[pid].began for pid in found}
         return {pid: table[pid] for pid in found if table[pid].state not in "ZX"}
 
 
 class TimeLimit:
     """While it is entered: after so many seconds ends the offspring, then the program itself, by `TimeIsUp`.
 
+    A program that goes on after that is ended again, as often as it takes.
+
     Only the main thread can be interrupted; a program in another one ends when its children have. ``expired`` says
     whether it came to that.
     """
 
-    def __init__(self, seconds: float, offspring: Offspring, *, grace: float) -> None:
+    def __init__(self, seconds: float, end_offspring: Callable[[], bool]) -> None:
         self.expired = False
         self._seconds = seconds
-        self._offspring = offspring
-        self._grace = grace
+        self._end_offspring = end_offspring
         self._over = threading.Event()
         self._in_main = threading.current_thread() is threading.main_thread()
         self._previous: Any = None
@@ -117,14 +123,14 @@ class TimeLimit:
             return
         self.expired = True
         while not self._over.is_set():
-            had_any = self._offspring.end(self._grace)
+            had_any = self._end_offspring()
             if self._over.wait(_LAST_WORDS if had_any else 0.0):
                 break
             if self._in_main:
                 signal.pthread_kill(threading.main_thread().ident or 0, _ALARM)
-            self._over.wait(self._grace)
-        # The program has returned, maybe by its own end of a child: none may outlive the token.
-        self._offspring.end(self._grace)
+            self._over.wait(_LAST_WORDS)
+        # The program has returned, and may have started more on its way out: none may outlive the token.
+        self._end_offspring()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         del number, frame

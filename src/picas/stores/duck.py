@@ -124,9 +124,10 @@ class DuckStore:
         return Task(saved) if isinstance(saved, Document) else task
 
     def _current(self, token_id: str) -> Doc | None:
+        missing: tuple[type[Exception], ...] = (KeyError, ValueError, *_known("ResourceNotFound"))
         try:
             found: Doc = self.database.get(token_id).value
-        except (KeyError, ValueError, *_known("ResourceNotFound")):
+        except missing:
             return None
         return deepcopy(found)
 

@@ -42,7 +42,7 @@ ATTACHMENT_NAMES = [
 BAD_ATTACHMENT_NAMES = [
     "",
     "_x",
-    "/etc/passwd",
+    "/etc",
     "..",
     ".",
     "../x",

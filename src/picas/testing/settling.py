@@ -210,7 +210,7 @@ class TestSettle:
         put(store, "a", max_scrub=1)
         settle(store, claim_one(store), Outcome(exit_code=1, retry_delay=1000))
         assert claim(store) == []
-        assert 900 < (store.next_ready(TODO) or 0) <= 1000
+        assert 900 < (store.next_ready(TODO) or 0) <= 1001
         change(store, "a", lifecycle.reset)
         assert ids(claim(store)) == ["a"]
 

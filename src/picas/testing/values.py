@@ -146,21 +146,20 @@ class TestValues:
         (doc,) = claim(store)
         assert len(doc["input"]) == tokens.MAX_BYTES - 200
 
-    @given(value=JSON)
-    @settings(
-        max_examples=150,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
-    def test_any_value_comes_back_exactly_or_is_refused(self, store: TokenStore, value: Any) -> None:
-        try:
-            store.put([{"_id": "a", "input": value}])
-        except InvalidToken:
-            assert store.get(["a"]) == [None]
-        else:
-            doc = found(store, "a")
-            assert exact(doc["input"]) == exact(value)
-            store.delete([doc])
+    def test_any_value_comes_back_exactly_or_is_refused(self, store: TokenStore) -> None:
+        @given(value=JSON)
+        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        def check(value: Any) -> None:
+            try:
+                store.put([{"_id": "a", "input": value}])
+            except InvalidToken:
+                assert store.get(["a"]) == [None]
+            else:
+                doc = found(store, "a")
+                store.delete([doc])
+                assert exact(doc["input"]) == exact(value)
+
+        check()
 
 
 class TestIds:
