@@ -5,14 +5,14 @@
  * above 1 it falls to dust. The edge for any power is c = w - w^POWER with |w| = POWER^(-1 / (POWER - 1)).
  *
  * Colours come from the smooth count of steps until a point escapes, so that there are no bands; points that never
- * escape are shaded by how near they came to the middle. Each pixel is the mean of 3 x 3 samples.
+ * escape are shaded by how near they came to the middle. Each pixel is the mean of 2 x 2 samples.
  */
 #include <complex.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SIZE = 200, SAMPLES = 3, STEPS = 400 };
+enum { SIZE = 200, SAMPLES = 2, STEPS = 400 };
 
 static const double ESCAPED = 1e4, TAU = 6.283185307179586;
 

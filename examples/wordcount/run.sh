@@ -11,14 +11,16 @@ picas() { command ${PICAS:-picas} "$@"; }
 
 mkdir -p "$work"
 cd "$work"
+ln -sfn "$texts" texts
+cp "$here/count.py" .
 export PICAS_POOL=$PWD/wordcount.db
 
-echo "1. Make a pool, and add a token for each text file in $texts"
+echo "1. Make a pool, and add a token for each text file of $texts"
 picas init
-find "$texts" -name '*.txt' | sort | picas add --each-line - --key line -- python3 "$here/count.py" '{line}'
+ls texts/*.txt | picas add --each-line - --key line -- python3 count.py {line}
 
 echo "2. The same again: tokens that are there already are not added twice, thanks to --key."
-find "$texts" -name '*.txt' | sort | picas add --each-line - --key line -- python3 "$here/count.py" '{line}'
+ls texts/*.txt | picas add --each-line - --key line -- python3 count.py {line}
 
 echo "3. Run a pilot. Each command leaves its counts in the field 'output' of its token."
 picas run

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from picas import jobid
-from picas.errors import InvalidToken
+from picas.errors import InvalidToken, StoreUnavailable
 from picas.lifecycle import Claimant, Outcome, Reason, State, fence_of
 from picas.pilot import keep, limits, work
 from picas.pilot.crew import Crew
@@ -37,6 +37,10 @@ log = logging.getLogger("picas.pilot")
 
 GRACE = 10.0
 """Seconds between TERM and KILL when a command is ended."""
+
+
+AWAY_GRACE = 15.0
+"""Seconds for which a pilot that was told to stop waits for a pool that is away, before it keeps results on disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,7 @@ class CommandActor:
         self._signals = 0
         self._signals_seen = 0
         self._stopping = ""
+        self._stopped_at = 0.0
         self._why = ""
         self._claimed = 0
         self._dry = False
@@ -133,7 +138,9 @@ class CommandActor:
                 self._sign_off()
             finally:
                 self._crew.close()
-                self._settler.keep_rest()
+                kept = self._settler.keep_rest()
+        if kept:
+            raise StoreUnavailable(f"the pool is away; {kept} results are kept in {keep.kept_folder(os.environ)}")
         counts = self._settler.counts
         return RunReport(
             done=counts.done,
@@ -155,6 +162,8 @@ class CommandActor:
                 return
             for report in self._crew.collect(self._pause()):
                 self._finish(report)
+            for numbers in self._crew.take_lost():
+                self._mourn(numbers)
             self._tell_progress()
 
     # Claiming and settling
@@ -171,6 +180,7 @@ class CommandActor:
         if claim is not None:
             self._dry = len(claimed) < claim.count
             self._claimed += len(claimed)
+            self._misfits = 0 if claimed else self._misfits
         elif not self._settler.waiting:
             self._dry = False
         for doc in claimed:
@@ -191,7 +201,13 @@ class CommandActor:
         left = float("inf") if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         memory = self.options.memory or limits.memory_here(os.environ)
         offer = Requirements(cores=self._cores, memory=memory, time=left)
-        return Claim(view=self.options.view, count=count, claimant=self._claimant, offer=offer)
+        return Claim(
+            view=self.options.view,
+            count=count,
+            claimant=self._claimant,
+            offer=offer,
+            suspects=self._holdings.may_take_suspects,
+        )
 
     # Running
 
@@ -237,6 +253,17 @@ class CommandActor:
         self._tidy += [stream for stream in (report.out, report.err) if isinstance(stream, str)]
         if holding.folder and not options.workdir:
             self._tidy.append(holding.folder)
+
+    def _mourn(self, numbers: list[int]) -> None:
+        """A runner was killed: its command is charged, and what it had not reported yet is given back unspent."""
+        for number in numbers[:-1]:
+            for holding in [holding for holding in self._holdings if holding.number == number]:
+                self._give_back(holding, Reason.STOPPED)
+        last = self._holdings.drop(numbers[-1]) if numbers else None
+        if last is not None:
+            log.warning("token %s: its runner was killed", last.doc["_id"])
+            outcome = work.killed(last.doc, self._claimant, time.time(), self.options.max_scrub)
+            self._settler.add(Settlement(doc=last.doc, outcome=outcome))
 
     def _clean_up(self) -> None:
         """Remove files whose results have been settled."""
@@ -294,7 +321,7 @@ class CommandActor:
     def _attend(self) -> None:
         """Begin to stop when a signal came, the time is up, or no runner is left."""
         if self._signals > self._signals_seen:
-            hurry = self._stopping and self._signals_seen > 0
+            hurry = self._signals > 1
             self._signals_seen = self._signals
             self._stop("stopped", "told to stop by a signal", 0.0 if hurry else self.options.grace)
         if not self._stopping and self._deadline is not None and time.monotonic() >= self._deadline:
@@ -307,6 +334,7 @@ class CommandActor:
 
     def _stop(self, why: str, words: str, grace: float | None = None) -> None:
         """Claim nothing more, give back what has not begun, and have the rest ended."""
+        self._stopped_at = time.monotonic()
         self._stopping = why
         self._why = self._why or words
         reason = Reason.TIME if why == "limit" else Reason.STOPPED
@@ -322,6 +350,8 @@ class CommandActor:
         self._settler.add(Settlement(doc=holding.doc, outcome=Outcome(reason=reason, give_back=True)))
 
     def _is_over(self) -> bool:
+        if self._stopping and not self._holdings and self._settler.failing and self._has_waited_long():
+            return True
         if self._holdings or self._settler.waiting:
             self._idle_since = None
             return False
@@ -331,6 +361,10 @@ class CommandActor:
             self._why = "it has run as many tokens as it may"
             return True
         return self._dry and self._is_idle_too_long()
+
+    def _has_waited_long(self) -> bool:
+        """Whether a pilot that is to stop has waited for the pool to come back as long as it may."""
+        return self._signals > 1 or time.monotonic() > self._stopped_at + AWAY_GRACE
 
     def _is_idle_too_long(self) -> bool:
         """Nothing is left to do: wait for work as long as that is allowed, and for retries that are due later."""

@@ -293,6 +293,8 @@ def _fetched(database: Any, doc_id: str, name: str) -> bytes:
     stream = database.db.get_attachment(doc_id, name)
     if stream is None:
         raise KeyError(name)
+    if not hasattr(stream, "read"):
+        return b"".join(stream)
     with closing(stream):
         content: bytes = stream.read()
     return content

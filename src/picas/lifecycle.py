@@ -36,6 +36,7 @@ __all__ = [
     "holds",
     "is_cancelled",
     "is_retried",
+    "is_suspect",
     "lose",
     "put",
     "ready",
@@ -86,6 +87,9 @@ class Reason(str, Enum):
         return self.value
 
 
+_FIXED = frozenset({"_id", "_rev", "fence"})
+_OURS = _FIXED | {"claim"}
+
 _NEVER_RETRIED = frozenset({Reason.START_FAILED, Reason.CANCELLED, Reason.CRASH_LIMIT})
 
 
@@ -134,7 +138,7 @@ def state_of(doc: Mapping[str, Any]) -> State | None:
     if done == 0:
         return State.LOCKED if lock > 0 else State.TODO
     if lock > 0 and done > 0:
-        return State.DONE if _parse_int(doc.get("exit_code")) == 0 else State.ERROR
+        return State.DONE if _is_zero(doc.get("exit_code")) else State.ERROR
     return None
 
 
@@ -144,17 +148,19 @@ def fence_of(doc: Mapping[str, Any]) -> int:
     return fence if isinstance(fence, int) else 0
 
 
-def holds(doc: Mapping[str, Any], fence: int) -> bool:
-    """Whether the claim with this fence is the one in force.
+def holds(doc: Mapping[str, Any], fence: int, pilot: object = None) -> bool:
+    """Whether the claim with this fence, and of this pilot when one is named, is the one in force.
 
     The claim's time must equal ``lock``: a PiCaS program that resets and locks a token leaves ``claim`` as it
-    was, and would otherwise be mistaken for the earlier holder.
+    was, and would otherwise be mistaken for the earlier holder. The pilot must be compared because a token that was
+    deleted and added again counts its claims from one.
     """
     claim = doc.get("claim")
     return (
         isinstance(claim, Mapping)
         and claim.get("fence") == fence
         and claim.get("at") == doc.get("lock")
+        and (pilot is None or claim.get("pilot") == pilot)
         and state_of(doc) is State.LOCKED
     )
 
@@ -162,6 +168,11 @@ def holds(doc: Mapping[str, Any], fence: int) -> bool:
 def is_cancelled(doc: Mapping[str, Any]) -> bool:
     """Whether a person asked to cancel the very claim that is in force."""
     return "cancel" in doc and holds(doc, doc["cancel"])
+
+
+def is_suspect(doc: Mapping[str, Any]) -> bool:
+    """Whether one more loss would be the last: such a token is run with no other beside it, which clears the innocent."""
+    return _count(doc, "lost") >= CRASH_LIMIT - 1
 
 
 def put(doc: Mapping[str, Any]) -> Doc:
@@ -186,14 +197,16 @@ def settle(doc: Mapping[str, Any], outcome: Outcome | Edit, now: float) -> Doc:
     """The token after its attempt. The caller has made sure that the claim still `holds`."""
     if isinstance(outcome, Edit):
         return _edited(doc, outcome)
-    new = {**doc, **outcome.changes, "reason": str(outcome.reason)}
+    new = {**doc, **_free(outcome.changes), "reason": str(outcome.reason)}
     if outcome.attempt is not None:
         _remember(new, {**outcome.attempt, "exit_code": outcome.exit_code, "reason": str(outcome.reason)})
+    if is_cancelled(doc) and (outcome.give_back or is_retried(doc, outcome)):
+        return _ended({**new, "reason": str(Reason.CANCELLED), "exit_code": ""}, now)
     if outcome.give_back:
-        new["released"] = doc.get("released", 0) + 1
+        new["released"] = _count(doc, "released") + 1
         return _back_to_todo(new)
     if is_retried(doc, outcome):
-        new["scrub_count"] = doc.get("scrub_count", 0) + 1
+        new["scrub_count"] = _count(doc, "scrub_count") + 1
         if outcome.retry_delay > 0:
             new["not_before"] = round(now + outcome.retry_delay, 3)
         return _back_to_todo(new)
@@ -203,17 +216,17 @@ def settle(doc: Mapping[str, Any], outcome: Outcome | Edit, now: float) -> Doc:
 
 def is_retried(doc: Mapping[str, Any], outcome: Outcome) -> bool:
     """Whether an outcome puts the token back for another try, at the cost of one."""
-    if outcome.reason is Reason.EXIT and _parse_int(outcome.exit_code) == 0:
+    if outcome.reason is Reason.EXIT and _is_zero(outcome.exit_code):
         return False
-    allowed = max(doc.get("max_scrub", 0), outcome.max_scrub)
-    return outcome.reason not in _NEVER_RETRIED and doc.get("scrub_count", 0) < allowed
+    allowed = max(_count(doc, "max_scrub"), outcome.max_scrub)
+    return outcome.reason not in _NEVER_RETRIED and _count(doc, "scrub_count") < allowed
 
 
 def lose(doc: Mapping[str, Any], now: float) -> Doc:
     """The token of a pilot that fell silent: back to todo, or an error when that happened too often."""
-    holder = doc.get("claim") or {}
+    holder = doc["claim"] if isinstance(doc.get("claim"), Mapping) else {}
     attempt = {"fence": fence_of(doc), "pilot": holder.get("pilot", ""), "hostname": doc.get("hostname", "")}
-    new = {**doc, "lost": doc.get("lost", 0) + 1}
+    new = {**doc, "lost": _count(doc, "lost") + 1}
     reason = Reason.CRASH_LIMIT if new["lost"] >= CRASH_LIMIT else Reason.LOST
     new["reason"] = str(reason)
     _remember(new, {**attempt, "start": holder.get("at"), "end": round(now, 3), "reason": str(Reason.LOST)})
@@ -254,11 +267,25 @@ def backoff(failures: int, jitter: float) -> float:
 
 
 def _edited(doc: Mapping[str, Any], edit: Edit) -> Doc:
-    new = {key: value for key, value in {**doc, **edit.changes}.items() if key not in edit.removed}
+    merged = {**doc, **_free(edit.changes)}
+    new = {key: value for key, value in merged.items() if key not in edit.removed or key in _FIXED}
     if state_of(new) is not State.LOCKED:
         new.pop("claim", None)
         new.pop("cancel", None)
+    elif isinstance(new.get("claim"), Mapping):
+        new["claim"] = {**new["claim"], "at": new["lock"]}
     return new
+
+
+def _free(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Changes without the fields that guard a claim, which no program may move."""
+    return {name: value for name, value in changes.items() if name not in _OURS}
+
+
+def _count(doc: Mapping[str, Any], name: str) -> int:
+    """A counter of the token; 0 when another program wrote something else there."""
+    value = doc.get(name, 0)
+    return value if type(value) is int and value >= 0 else 0
 
 
 def _ended(doc: Doc, now: float) -> Doc:
@@ -279,18 +306,17 @@ def _back_to_todo(doc: Mapping[str, Any]) -> Doc:
 
 
 def _remember(doc: Doc, attempt: Mapping[str, Any]) -> None:
-    doc["attempts"] = [*doc.get("attempts", ()), attempt][-ATTEMPTS_KEPT:]
+    before = doc.get("attempts")
+    doc["attempts"] = [*(before if isinstance(before, list) else ()), attempt][-ATTEMPTS_KEPT:]
 
 
 def _is_number(value: object) -> TypeGuard[float]:
     return type(value) is int or type(value) is float
 
 
-def _parse_int(value: object) -> int | None:
-    """JavaScript's ``parseInt``, which the views of PiCaS apply to ``exit_code``."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, (int, float)):
-        return int(value)
-    found = re.match(r"\s*([+-]?[0-9]+)", value) if isinstance(value, str) else None
-    return int(found[1]) if found else None
+def _is_zero(value: object) -> bool:
+    """Whether JavaScript's ``parseInt``, which the views of PiCaS apply to ``exit_code``, gives 0."""
+    if _is_number(value):
+        return -1 < value < 1
+    found = re.match(r"\s*[+-]?(?:0[xX]([0-9a-fA-F]+)|([0-9]+))", value) if isinstance(value, str) else None
+    return found is not None and not (found[1] or found[2]).strip("0")

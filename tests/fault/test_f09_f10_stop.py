@@ -14,7 +14,7 @@ from support.pilots import Pilot, Site, until
 
 TODO = frozenset({State.TODO})
 SLEEPS = ["sh", "-c", 'echo started >> "$SIDE"; exec sleep 60']
-STUBBORN = ["sh", "-c", "trap 'echo told >> \"$SIDE\"' TERM; echo started >> \"$SIDE\"; while :; do sleep 0.1; done"]
+STUBBORN = ["sh", "-c", 'trap \'echo told >> "$SIDE"\' TERM; echo started >> "$SIDE"; while :; do sleep 0.1; done']
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 

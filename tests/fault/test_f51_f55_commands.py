@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from picas.lifecycle import State, state_of
 from picas.tokens import log_names
 from support.checker import SIDE, check
@@ -21,6 +21,7 @@ DAEMONS = """
 import os, pathlib, signal, sys, time
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
+pathlib.Path(os.environ["SIDE"]).touch()
 for _ in range(4):
     if os.fork() == 0:
         os.setsid()
@@ -267,7 +268,6 @@ def test_an_output_that_is_no_json_object_is_refused_and_harms_no_other(site: Si
     assert (state_of(bad), bad["reason"]) == (State.ERROR, "exception")
     assert "PICAS_OUTPUT" in _last(bad)["message"]
     assert "output" not in bad
-    assert "secret" not in json.dumps(bad)
     # The token after it, on the same core, is done with its own output.
     assert good["output"] == {"x": 1}
     assert check(site) == {State.ERROR: 1, State.DONE: 1}
@@ -294,3 +294,33 @@ def test_what_a_command_does_to_the_files_of_its_runner_harms_no_other(site: Sit
     assert [second.get("output"), third.get("output")] == [{"x": 1}] * 2
     assert check(site) == {State.DONE: 3}
     assert time.monotonic() - begun < 30.0
+
+
+# F59
+
+
+@pytest.mark.parametrize("deed", ["kill -9 $PPID", "kill -9 0; kill -9 $$"], ids=["its-parent", "its-group"])
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_command_that_kills_those_around_it_is_charged_and_the_others_run(site: Site, deed: str, cores: int) -> None:
+    (killer,) = site.add(["sh", "-c", f"{deed}; sleep 60"])
+    others = site.add(*[["sh", "-c", SIDE]] * 10)
+    for _ in range(6):
+        site.pilot(cores=cores, lease=1.0, grace=0.5).report(10.0)
+        if not site.pool.count()[State.TODO]:
+            break
+
+    doc = site.doc(killer)
+    # It is in error, with what it did on record; all others are done.
+    assert state_of(doc) is State.ERROR
+    assert doc["attempts"]
+    assert [state_of(site.doc(token_id)) for token_id in others] == [State.DONE] * 10
+    assert check(site, side=True) == {State.ERROR: 1, State.DONE: 10}
+
+
+def test_a_command_gets_no_descriptor_of_the_runner(site: Site) -> None:
+    script = "import os; print([n for n in range(3, 200) if os.path.lexists(f'/proc/self/fd/{n}')])"
+    (doc,) = site.run([sys.executable, "-c", script])
+
+    # It could take other tokens' jobs from the queue, and keep the pilot from noticing that a runner has died.
+    assert site.attachment(doc["_id"], log_names(doc["_id"])[0]) == b"[]\n"
+    assert check(site) == {State.DONE: 1}

@@ -78,10 +78,14 @@ for line in sys.stdin:
 
 
 class Scene:
-    """One pool with one token, claimed by A, which is stopped."""
+    """One pool with one token, claimed by A, which is stopped.
 
-    def __init__(self, folder: Path, *, guarded: bool = True) -> None:
+    A ``namesake`` of A takes the part of B: the pilot itself, claiming again, whom only the fence tells from A.
+    """
+
+    def __init__(self, folder: Path, *, guarded: bool = True, namesake: bool = False) -> None:
         folder.mkdir()
+        self._b = "A" if namesake else "B"
         self.path = str(folder / "picas.db")
         with connect(self.path, create=True) as pool:
             pool.add([{"_id": "t", "input": 1}])
@@ -99,7 +103,7 @@ class Scene:
         until("the lease of A ends", lambda: not any(record.alive for record in self._pool.pilots()))
         assert self._pool.recover() == ["t"]
         store = self._pool.store
-        claimant = Claimant(pilot="B", hostname="b")
+        claimant = Claimant(pilot=self._b, hostname="b")
         (mine,) = store.exchange([], Claim(view=View(State.TODO), count=1, claimant=claimant)).claimed
         store.put_attachment("t", "result", io.BytesIO(b"of B"), fence=2)
         outcome = _OUTCOMES.get(situation)
@@ -155,4 +159,3 @@ _OUTCOMES = {
     "finished": Outcome(changes={"output": "of B"}, attempt={"fence": 2, "pilot": "B"}),
     "failed": Outcome(reason=Reason.EXIT, exit_code=3, attempt={"fence": 2, "pilot": "B"}),
 }
-

@@ -33,9 +33,7 @@ def doctor(pool: PoolOption = None) -> int:
 
 
 def _machine() -> Iterator[Finding]:
-    import apsw
-
-    yield "ok", f"picas {version('picas')}, Python {sys.version.split()[0]}, SQLite {apsw.sqlite_lib_version()}"
+    yield "ok", f"picas {version('picas')}, Python {sys.version.split()[0]}"
     yield "ok", f"{len(os.sched_getaffinity(0))} cores for this process"
     yield ("ok", "bash found") if shutil.which("bash") else ("warn", "no bash: commands given as one string cannot run")
 

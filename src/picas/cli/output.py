@@ -17,6 +17,7 @@ SHAPE = 1
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _CONTROL_BUT_NEWLINE = re.compile(r"[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NARROWEST = 12
 _WIDTH_ROWS = 500
 
 
@@ -124,8 +125,10 @@ def _grid(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: 
     from rich.text import Text
 
     table = Table(box=None, show_header=header, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for column in columns[:-1]:
+        longest = max(len(column), *(len(clean(row.get(column))) for row in rows))
+        table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=min(longest, _NARROWEST))
+    table.add_column(columns[-1], overflow="ellipsis", no_wrap=True)
     for row in rows:
         table.add_row(
             *(Text(clean(row.get(column)), style=_STYLES.get(str(row.get(column)), "")) for column in columns)

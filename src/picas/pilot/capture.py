@@ -48,6 +48,7 @@ class Capture:
         self._cap = max(cap, 4096)
         self._parts: list[bytes] = []
         self._files: _Files | None = None
+        self.broken = False
 
     def drain(self) -> None:
         """Take what is in the pipe now."""
@@ -62,20 +63,28 @@ class Capture:
 
     def result(self) -> bytes | str:
         """The output, or the path of the file it is in; the reader's to delete."""
-        if self._files is None:
+        if self.broken:
+            if self._files is not None:
+                self._files.discard()
             return b"".join(self._parts)
-        return self._files.finish(self.size)
+        return b"".join(self._parts) if self._files is None else self._files.finish(self.size)
 
     def _keep(self, data: bytes) -> None:
         self.size += len(data)
+        if self._files is None and self.size <= min(INLINE_BYTES, self._cap):
+            self._parts.append(data)
+        elif not self.broken:
+            try:
+                self._spill(data)
+            except OSError:  # the disk is full: the command's fate, not ours
+                self.broken = True
+
+    def _spill(self, data: bytes) -> None:
         if self._files is None:
-            if self.size <= min(INLINE_BYTES, self._cap):
-                self._parts.append(data)
-                return
             self._files = _Files(self._path, self._cap)
             data = b"".join([*self._parts, data])
-            self._parts = []
         self._files.write(data)
+        self._parts = []
 
 
 class _Files:
@@ -120,6 +129,13 @@ class _Files:
             os.close(handle)
         os.close(self._head)
         return str(self._path)
+
+    def discard(self) -> None:
+        """Give back the room on the disk."""
+        for handle in (self._head, self._old, self._new):
+            if handle is not None:
+                os.close(handle)
+        self._path.unlink(missing_ok=True)
 
     def _turn(self) -> None:
         if self._old is not None:

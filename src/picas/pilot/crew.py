@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import picas
-from picas.pilot.jobs import CANCEL, QUIT, Frames, Job, Report, pack, unpack
+from picas.pilot.jobs import CANCEL, QUIT, Frames, Job, Report, pack, unpack, unpack_journal
 from picas.process import become_subreaper, end_leftovers
 
 __all__ = ["Crew"]
@@ -33,6 +33,8 @@ class Crew:
         self._queue.setblocking(False)
         self._poll = select.poll()
         self._runners: dict[int, tuple[subprocess.Popen[bytes], Frames]] = {}
+        self._folders: dict[int, Path] = {}
+        self._lost: list[list[int]] = []
         for number in range(size):
             self._start(number)
 
@@ -64,6 +66,11 @@ class Crew:
                 continue
             found.extend(Report(*fields) for message in messages for fields in message)
         return found
+
+    def take_lost(self) -> list[list[int]]:
+        """For each runner that has died since the last look: jobs whose reports died with it, the running one last."""
+        lost, self._lost = self._lost, []
+        return lost
 
     def cancel(self, numbers: Iterable[int], why: str, grace: float) -> None:
         """Have these jobs ended: the running ones now, the queued ones before they start."""
@@ -110,6 +117,7 @@ class Crew:
         )
         theirs.close()
         self._runners[ours.fileno()] = (process, Frames(ours))
+        self._folders[ours.fileno()] = folder
         self._poll.register(ours, select.POLLIN)
 
     def _bury(self, handle: int) -> None:
@@ -118,6 +126,8 @@ class Crew:
         self._poll.unregister(handle)
         frames.sock.close()
         process.wait()
+        journal = self._folders[handle] / "jobs"
+        self._lost.append(unpack_journal(journal.read_bytes()) if journal.exists() else [])
         end_leftovers(spared={process.pid for process, _ in self._runners.values()})
 
     def _tell(self, message: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from picas import tokens
 from picas.errors import InvalidToken
-from picas.lifecycle import Doc, fence_of
+from picas.lifecycle import Doc, fence_of, is_suspect
 
 __all__ = ["Holding", "Holdings"]
 
@@ -82,6 +82,9 @@ class Holdings:
         self._sent_cores += holding.cores
         self._wide_sent += holding.cores > 1
 
+    def __contains__(self, number: object) -> bool:
+        return number in self._held
+
     def drop(self, number: int) -> Holding | None:
         """Take a token out, whatever became of it."""
         holding = self._held.pop(number, None)
@@ -97,8 +100,15 @@ class Holdings:
         self._mean = runtime if self._mean is None else 0.9 * self._mean + 0.1 * runtime
 
     @property
+    def may_take_suspects(self) -> bool:
+        """Whether a suspect may be claimed: only when nothing else would be lost with it."""
+        return not self._held
+
+    @property
     def wanted(self) -> int:
         """How many tokens to claim now: none as long as half of what should be at hand is."""
+        if len(self._held) == 1 and any(is_suspect(holding.doc) for holding in self._held.values()):
+            return 0
         ahead = self._ahead()
         return ahead - len(self._held) if len(self._held) < max(self._cores, ahead // 2) else 0
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import marshal
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["CANCEL", "QUIT", "Frames", "Job", "Report", "pack", "unpack"]
+__all__ = ["CANCEL", "QUIT", "Frames", "Job", "Report", "pack", "pack_journal", "unpack", "unpack_journal"]
 
 CANCEL = "cancel"
 QUIT = "quit"
 
 _LENGTH = struct.Struct("!I")
+_NUMBER = struct.Struct("<q")
 
 pack = marshal.dumps
 unpack = marshal.loads
@@ -54,6 +56,19 @@ class Report(NamedTuple):
     err_size: int
     output: bytes | None
     leftovers: bool
+
+
+def pack_journal(numbers: Sequence[int]) -> bytes:
+    """The numbers of jobs as a runner notes them down for the event of its death."""
+    return struct.pack(f"<{len(numbers) + 1}q", len(numbers), *numbers)
+
+
+def unpack_journal(data: bytes) -> list[int]:
+    """The numbers in a journal; none in an empty one."""
+    if len(data) < _NUMBER.size:
+        return []
+    (count,) = _NUMBER.unpack_from(data)
+    return list(struct.unpack_from(f"<{count}q", data, _NUMBER.size))
 
 
 class Frames:

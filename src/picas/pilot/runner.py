@@ -11,15 +11,17 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shutil
 import signal
 import socket
+import stat
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from picas.pilot.capture import Capture
-from picas.pilot.jobs import CANCEL, QUIT, Frames, Job, Report, unpack
+from picas.pilot.jobs import CANCEL, QUIT, Frames, Job, Report, pack_journal, unpack
 from picas.process import become_subreaper, end_group, end_leftovers, has_children
 
 __all__ = ["MAX_OUTPUT_JSON", "START_FAILED", "main"]
@@ -46,6 +48,7 @@ class Runner:
         self._output = str(folder / "output.json")
         self._out = Capture(folder / "out")
         self._err = Capture(folder / "err")
+        self._journal = os.open(folder / "jobs", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._child_signal = _signal_handle(signal.SIGCHLD)
         self._results: list[Report] = []
@@ -117,6 +120,7 @@ class Runner:
         if job.number in self._cancelled:
             return self._report(job, -signal.SIGTERM, self._cancelled.pop(job.number)[0], start, 0.0, 0)
         begun = time.monotonic()
+        self._note_down(job.number)
         try:
             pid = self._spawn(job)
         except (OSError, ValueError) as error:
@@ -135,7 +139,14 @@ class Runner:
             self._renew_pipes()
         self._cancelled.pop(job.number, None)
         code = os.waitstatus_to_exitcode(status)
+        if self._out.broken or self._err.broken:
+            why = why or "disk"
         return self._report(job, code, why, start, runtime, usage.ru_maxrss * 1024, leftovers)
+
+    def _note_down(self, number: int) -> None:
+        """Which jobs would be lost with this process: those whose reports are still here, and the one now begun."""
+        numbers = [*(report.number for report in self._results), number]
+        os.pwrite(self._journal, pack_journal(numbers), 0)
 
     def _spawn(self, job: Job) -> int:
         self._token.write(job.token.encode())
@@ -174,6 +185,8 @@ class Runner:
                 poll = self._long_poll
                 self._flush()
             asked = ("stopped", 0.0) if self._away else self._cancelled.get(job.number)
+            if asked is None and (self._out.broken or self._err.broken):
+                asked = ("disk", job.grace)
             timeout = ending.step(time.monotonic(), asked)
 
     def _attend(self, ready: list[tuple[int, int]]) -> None:
@@ -223,10 +236,10 @@ class Runner:
         except FileNotFoundError:
             return None
         except OSError:
+            _remove(self._output)
             return b""
-        with os.fdopen(handle, "rb") as file:
-            data = file.read(MAX_OUTPUT_JSON + 1)
-        os.unlink(self._output)
+        data = _read_regular(handle)
+        _remove(self._output)
         return data
 
 
@@ -250,8 +263,8 @@ class _TokenFile:
         os.ftruncate(self._handle, len(data))
 
     def _renew(self) -> None:
-        if os.path.lexists(self.path):
-            os.unlink(self.path)
+        _remove(self.path)
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._handle = os.open(self.path, flags, 0o600)
         self._number = os.fstat(self._handle).st_ino
@@ -285,6 +298,8 @@ class _Ending:
 def main(jobs: int, control: int, folder: str) -> None:
     """Run with inherited sockets, given by number, and a private folder."""
     become_subreaper()
+    for handle in (jobs, control):
+        os.set_inheritable(handle, False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     runner = Runner(socket.socket(fileno=jobs), socket.socket(fileno=control), Path(folder))
@@ -292,6 +307,28 @@ def main(jobs: int, control: int, folder: str) -> None:
         runner.loop()
     finally:
         end_leftovers()
+
+
+def _read_regular(handle: int) -> bytes:
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return b""
+        data = b""
+        while len(data) <= MAX_OUTPUT_JSON and (part := os.read(handle, MAX_OUTPUT_JSON + 1 - len(data))):
+            data += part
+        return data
+    finally:
+        os.close(handle)
+
+
+def _remove(path: str) -> None:
+    """Whatever a command put there, gone."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _signal_handle(number: int) -> int:

@@ -59,6 +59,11 @@ class Settler:
         """Whether the store was away just now, and it is too early to try again."""
         return time.monotonic() < self._again_at
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last call to the store failed because it was away."""
+        return self._failures > 0
+
     def add(self, settlement: Settlement) -> None:
         """Take in one result."""
         if not self._finished:
@@ -103,13 +108,16 @@ class Settler:
         self._failures = 0
         return True
 
-    def keep_rest(self) -> None:
-        """Put what could not be settled on disk; for the end of the pilot."""
+    def keep_rest(self) -> int:
+        """Put what could not be settled on disk; for the end of the pilot. How many results there were."""
+        kept = 0
         for settlement in self._finished:
             if not (isinstance(settlement.outcome, Outcome) and settlement.outcome.give_back):
                 place = keep(settlement, "the store was away", self._folder)
                 log.error("token %s: result not settled, kept in %s", settlement.doc["_id"], place)
+                kept += 1
         self._finished = []
+        return kept
 
     def _upload(self, settlement: Settlement) -> Settlement | None:
         """Send large files ahead in pieces; None when the token turns out to be no longer ours."""

@@ -17,14 +17,14 @@ from picas.pilot.jobs import Report
 from picas.stores.base import Attachment
 from picas.templates import expand
 
-__all__ = ["START_FAILED", "attachments", "command_of", "folder_of", "outcome_of", "refused"]
+__all__ = ["START_FAILED", "attachments", "command_of", "folder_of", "killed", "outcome_of", "refused"]
 
 START_FAILED = 1000
 
 _BASH = ["bash", "-c"]
 _SIGNALS = {int(known): known.name for known in signal.Signals}
 _GIVEN_BACK = {"stopped": Reason.STOPPED, "limit": Reason.TIME}
-_ENDED_FOR = {"time": Reason.TIME, "cancelled": Reason.CANCELLED}
+_ENDED_FOR = {"time": Reason.TIME, "cancelled": Reason.CANCELLED, "disk": Reason.DISK}
 
 
 def command_of(doc: Mapping[str, Any], template: Sequence[str] | None) -> list[str]:
@@ -72,6 +72,13 @@ def outcome_of(doc: Doc, report: Report, claimant: Claimant, *, max_scrub: int, 
     )
 
 
+def killed(doc: Doc, claimant: Claimant, now: float, max_scrub: int) -> Outcome:
+    """The end of a token whose runner was killed with it: by its own command, or for want of memory."""
+    attempt = {"fence": fence_of(doc), "pilot": claimant.pilot, "hostname": claimant.hostname, "signal": "SIGKILL"}
+    attempt |= {"end": round(now, 3), "message": "its runner was killed"}
+    return Outcome(reason=Reason.SIGNAL, exit_code=-signal.SIGKILL, attempt=attempt, max_scrub=max_scrub)
+
+
 def refused(doc: Doc, problem: InvalidToken, claimant: Claimant, now: float) -> Outcome:
     """The end of a token that could not even be tried, or whose result no store takes."""
     attempt = {"fence": fence_of(doc), "pilot": claimant.pilot, "hostname": claimant.hostname}
@@ -96,7 +103,8 @@ def _judge(report: Report) -> tuple[Reason, int | str, dict[str, Any]]:
         return Reason.START_FAILED, 127 if number == errno.ENOENT else 126, {"errno": name}
     more = {"signal": _SIGNALS[-report.code]} if -report.code in _SIGNALS else {}
     if report.why:
-        return (_GIVEN_BACK | _ENDED_FOR)[report.why], report.code, more
+        # One that exits 0 when it is told to end has not done its work.
+        return (_GIVEN_BACK | _ENDED_FOR)[report.why], report.code or "", more
     return Reason.SIGNAL if report.code < 0 else Reason.EXIT, report.code, more
 
 

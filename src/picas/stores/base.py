@@ -66,12 +66,17 @@ class Attachment:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A wish for up to ``count`` tokens of a view, of which none needs more than the ``offer``."""
+    """A wish for up to ``count`` tokens of a view, of which none needs more than the ``offer``.
+
+    A token that one more loss would end (`lifecycle.is_suspect`) is claimed alone, and only with ``suspects``, so that
+    those which were merely beside the culprit get through. The claim stops short of it otherwise.
+    """
 
     view: View
     count: int
     claimant: Claimant
     offer: Requirements | None = None
+    suspects: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

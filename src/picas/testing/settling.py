@@ -107,6 +107,17 @@ class TestFence:
         assert "a" in answer.message
         assert store.get(["a"]) == kept
 
+    @pytest.mark.xfail(
+        strict=False, reason="the fence starts anew with the token; only the second of the claim differs"
+    )
+    def test_nor_when_the_token_was_deleted_put_again_and_claimed_by_another(self, store: TokenStore) -> None:
+        put(store, "a")
+        mine = claim_one(store, pilot="p1")
+        _deleted_and_put_again(store)
+        theirs = claim_one(store, pilot="p2")
+        assert isinstance(settle(store, mine), ClaimLost)
+        assert found(store, "a") == theirs
+
     def test_a_person_may_change_a_locked_token_and_the_result_is_still_taken(self, store: TokenStore) -> None:
         put(store, "a")
         mine = claim_one(store)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from picas import tokens
-from picas.errors import InvalidToken
 from picas.lifecycle import Doc, State, state_of
 from picas.stores.base import Attachment
+from picas.stores.inline import inline
 
 __all__ = ["File", "Row", "check", "content", "listed"]
 
@@ -83,28 +82,11 @@ def check(doc: Mapping[str, Any]) -> None:
 
 def listed(doc: Mapping[str, Any], old: Row | None, generation: int) -> dict[str, File]:
     """The attachments that a document lists: new ones inline in base64, stored ones by their stub."""
-    listed = doc.get("_attachments") or {}
-    if not isinstance(listed, Mapping):
-        raise InvalidToken(f"token {doc['_id']}: _attachments must be an object")
     stored = old.files if old else {}
-    files = {}
-    for name, entry in listed.items():
-        tokens.check_attachment_name(name)
-        if isinstance(entry, Mapping) and "data" in entry:
-            content_type = entry.get("content_type", "application/octet-stream")
-            files[name] = File.new(str(content_type), _decoded(entry), generation)
-        elif name in stored:
-            files[name] = stored[name]
-        else:
-            raise InvalidToken(f"token {doc['_id']}: attachment {name!r} has no data and is not stored")
-    return files
-
-
-def _decoded(entry: Mapping[str, Any]) -> bytes:
-    try:
-        return base64.b64decode(entry["data"], validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
-        raise InvalidToken(f"attachment data is not base64: {error}") from None
+    return {
+        name: stored[name] if found is None else File.new(*found, generation)
+        for name, found in inline(doc, stored).items()
+    }
 
 
 def content(attachment: Attachment) -> tuple[str, bytes]:

@@ -84,7 +84,7 @@ class Pool:
     def _settle(self, settlement: Settlement) -> Doc | Conflict:
         token_id, fence = settlement.doc["_id"], lifecycle.fence_of(settlement.doc)
         row = self.rows.get(token_id)
-        if row is None or not lifecycle.holds(row.doc, fence):
+        if row is None or not lifecycle.holds(row.doc, fence, (settlement.doc.get("claim") or {}).get("pilot")):
             return lost(token_id, row)
         files = {tokens.check_attachment_name(name): content(one) for name, one in settlement.attachments.items()}
         new = {**lifecycle.settle(row.doc, settlement.outcome, self.clock()), "_id": token_id}
@@ -94,7 +94,7 @@ class Pool:
     def claim(self, wish: Claim) -> list[Doc]:
         now = self.clock()
         fitting = (row for row in self.waiting_in(wish.view) if row.not_before <= now and _fits(row.doc, wish.offer))
-        chosen = heapq.nsmallest(wish.count, fitting, key=lambda row: row.rank)
+        chosen = _apart(heapq.nsmallest(wish.count, fitting, key=lambda row: row.rank), wish.suspects)
         return [self.write(lifecycle.claim(row.doc, wish.claimant, now)).copy() for row in chosen]
 
     def select(self, view: View | None, where: Selector | None) -> Iterator[Row]:
@@ -166,6 +166,12 @@ class Pool:
         if name not in self.designs:
             raise UsageError(f"no design document named {name!r}", hint=f"there are {', '.join(self.designs)}")
         return self.designs[name]
+
+
+def _apart(chosen: list[Row], suspects: bool) -> list[Row]:
+    """The rows before the first suspect; that one alone when it comes first."""
+    place = next((place for place, row in enumerate(chosen) if lifecycle.is_suspect(row.doc)), len(chosen))
+    return chosen[: place or (1 if suspects else 0)]
 
 
 def _awaited(doc: Mapping[str, Any]) -> list[str]:

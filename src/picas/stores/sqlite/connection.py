@@ -23,10 +23,14 @@ __all__ = ["Database", "Sql", "filesystem_type", "monotonic", "translate"]
 Sql: TypeAlias = Any
 """An `apsw.Connection`, whose rows no type checker can know."""
 
+SQLITE_VERSION = apsw.sqlite_lib_version()
+
 OLDEST_SAFE = 3_051_003
 """Before 3.51.3 two writers could corrupt a file in write-ahead mode (sqlite.org/wal.html, the reset bug)."""
 
 LOCK_TIMEOUT = 30.0
+
+RESTORE = "run `picas pool check`, or restore a copy"
 
 _NETWORK_TYPES = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "fhgfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs"}
@@ -44,7 +48,7 @@ _FAILURES: dict[type[apsw.Error], tuple[str, str]] = {
     apsw.ReadOnlyError: ("cannot be written", "check the permissions of the file and of its folder"),
     apsw.PermissionsError: ("cannot be written", "check the permissions of the file and of its folder"),
     apsw.CantOpenError: ("cannot be opened", "check the permissions of the file and of its folder"),
-    apsw.CorruptError: ("is damaged", "run `picas pool check`, or restore a copy"),
+    apsw.CorruptError: ("is damaged", RESTORE),
     apsw.NotADBError: ("is not a picas pool", "give the path of a pool, or of a file that does not exist yet"),
 }
 
@@ -55,7 +59,7 @@ class Database:
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
         self.pid = os.getpid()
-        _check_library(apsw.sqlite_lib_version())
+        _check_library(SQLITE_VERSION)
         _check_place(path, create=create)
         self._lock = _FileLock(Path(f"{path}-lock"))
         with self.translated():
@@ -104,6 +108,8 @@ class Database:
             yield
         except apsw.Error as error:
             raise translate(error, self.path) from error
+        except UnicodeDecodeError as error:
+            raise StoreFailure(f"pool {self.path} is damaged: text in it is no UTF-8", hint=RESTORE) from error
 
     def _prepare(self, *, create: bool) -> None:
         version = self._version()

@@ -25,19 +25,31 @@ def settle(sql: Sql, settlement: Settlement, now: float) -> Doc | Conflict | Inv
     token_id, fence = settlement.doc["_id"], fence_of(settlement.doc)
     row = sql.execute("SELECT seq, doc FROM tokens WHERE id=?", (token_id,)).fetchone()
     current = rows.read(row[1]) if row else {}
-    if not holds(current, fence):
+    if not holds(current, fence, _holder(settlement.doc)):
         return lost(token_id, fence, current)
     new = lifecycle.settle(current, settlement.outcome, now)
-    changes = settlement.outcome.changes
-    if changes:  # the rest was in the store already, or is ours
-        try:
-            tokens.encode({**changes, "_id": token_id})
-            tokens.sized(tokens.dumps(new), token_id)
-        except InvalidToken as error:
-            return error
+    try:
+        _check(new, settlement)
+        new = files.take_inline(sql, row[0], new, now)
+    except InvalidToken as error:
+        return error
     for name, attachment in settlement.attachments.items():
         new = files.attach(sql, row[0], new, name, attachment, now)
     return rows.replace(sql, row[0], State.LOCKED, new, checked=True)
+
+
+def _check(new: Doc, settlement: Settlement) -> None:
+    """The rules, for what the outcome brought; the rest was in the store already, or is ours."""
+    for name in settlement.attachments:
+        tokens.check_attachment_name(name)
+    if settlement.outcome.changes:
+        tokens.encode({**settlement.outcome.changes, "_id": new["_id"]})
+        tokens.sized(tokens.dumps(new), new["_id"])
+
+
+def _holder(doc: Mapping[str, Any]) -> object:
+    holder = doc.get("claim")
+    return holder.get("pilot") if isinstance(holder, Mapping) else None
 
 
 def lost(token_id: str, fence: int, current: Mapping[str, Any]) -> ClaimLost:
@@ -70,21 +82,22 @@ def _candidates(sql: Sql, wish: Claim, selector: Selector | None, now: float) ->
     condition, values = to_sql(selector, "doc") if selector else ("1", [])
     query = f"""SELECT seq, requires, doc FROM tokens WHERE state=1 AND (not_before IS NULL OR not_before <= ?)
                 AND {condition} ORDER BY rank, seq"""
-    return _fitting(sql.execute(query, (now, *values)), wish.count, wish.offer)
+    return _fitting(sql.execute(query, (now, *values)), wish)
 
 
-def _fitting(found: Iterable[tuple[Any, ...]], count: int, offer: Requirements | None) -> list[tuple[int, str]]:
+def _fitting(found: Iterable[tuple[Any, ...]], wish: Claim) -> list[tuple[int, str]]:
     chosen: list[tuple[int, str]] = []
     known: dict[str | None, bool] = {}
-    if count <= 0:
-        return chosen
-    for seq, requires, text in found:
+    for seq, requires, text in found if wish.count > 0 else ():
         if requires not in known:
-            known[requires] = _fits(requires, offer)
-        if known[requires]:
-            chosen.append((seq, text))
-            if len(chosen) >= count:
-                break
+            known[requires] = _fits(requires, wish.offer)
+        if not known[requires]:
+            continue
+        if '"lost":' in text and lifecycle.is_suspect(rows.read(text)):
+            return chosen or ([(seq, text)] if wish.suspects else [])
+        chosen.append((seq, text))
+        if len(chosen) >= wish.count:
+            break
     return chosen
 
 

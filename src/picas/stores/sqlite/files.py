@@ -11,6 +11,7 @@ from typing import IO, Any
 from picas import tokens
 from picas.lifecycle import Doc
 from picas.stores.base import Attachment
+from picas.stores.inline import inline
 from picas.stores.sqlite.connection import Database, Sql
 
 __all__ = ["CHUNK_BYTES", "attach", "detach", "link", "read", "stub", "take_inline", "write_pending"]
@@ -41,11 +42,12 @@ def attach(sql: Sql, seq: int, doc: Doc, name: str, attachment: Attachment, now:
 
 def take_inline(sql: Sql, seq: int, doc: Doc, now: float) -> Doc:
     """The document with files given inline (``data`` in base64, as in CouchDB) stored, and stubs in their place."""
-    for name, given in list(doc.get("_attachments", {}).items()):
-        if "data" in given:
-            data = base64.b64decode(given["data"])
-            kind = given.get("content_type", "application/octet-stream")
-            doc = attach(sql, seq, doc, name, Attachment(content_type=kind, data=data), now)
+    if not doc.get("_attachments"):
+        return doc
+    stored = {name for (name,) in sql.execute("SELECT name FROM files WHERE token=?", (seq,))}
+    for name, found in inline(doc, stored).items():
+        if found is not None:
+            doc = attach(sql, seq, doc, name, Attachment(content_type=found[0], data=found[1]), now)
     return doc
 
 

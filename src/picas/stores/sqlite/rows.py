@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from picas import lifecycle, tokens
+from picas.errors import StoreFailure
 from picas.lifecycle import Doc, State, state_of
-from picas.stores.sqlite.connection import Sql
+from picas.stores.sqlite.connection import RESTORE, Sql
 
 __all__ = [
     "STATES",
@@ -57,7 +58,10 @@ def columns(doc: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def read(text: str) -> Doc:
     """A document from its row."""
-    doc: Doc = json.loads(text)
+    try:
+        doc: Doc = json.loads(text)
+    except ValueError as error:
+        raise StoreFailure(f"a document of the pool is damaged: {error}", hint=RESTORE) from None
     return doc
 
 

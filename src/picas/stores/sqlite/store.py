@@ -26,7 +26,7 @@ from picas.stores.base import (
     TokenStore,
 )
 from picas.stores.sqlite import checks, exchange, files, loading, pilots, rows
-from picas.stores.sqlite.connection import Database, Sql
+from picas.stores.sqlite.connection import SQLITE_VERSION, Database, Sql
 from picas.views import MONITOR, Design, View
 
 __all__ = ["SqliteStore"]
@@ -42,7 +42,7 @@ class SqliteStore(TokenStore):
         durable=True,
         shared=True,
         atomic_load=True,
-        note="one machine; not on network file systems",
+        note=f"SQLite {SQLITE_VERSION}; one machine; not on network file systems",
     )
 
     def __init__(self, database: Database) -> None:
@@ -104,6 +104,8 @@ class SqliteStore(TokenStore):
         return answers
 
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None = None) -> Exchange:
+        if claim is not None:
+            self._watcher.prime()
         if not settlements and claim is not None and self.next_ready(claim.view) != 0:
             return Exchange(settled=[], claimed=[])
         settled: list[Doc | Conflict | InvalidToken] = []
@@ -278,6 +280,11 @@ class _Watcher:
                 return False
             time.sleep(min(_LOOK_EVERY, left))
         return True
+
+    def prime(self) -> None:
+        """Take note of how things are, before the first look for work, so that no later change is missed."""
+        if self._seen is None:
+            self._changed()
 
     def close(self) -> None:
         with self._guard:

@@ -1,0 +1,36 @@
+"""Attachments inside documents, as CouchDB's document API has them: ``data`` in base64, or a stub of a stored one."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Container, Mapping
+from typing import Any
+
+from picas import tokens
+from picas.errors import InvalidToken
+
+__all__ = ["inline"]
+
+
+def inline(doc: Mapping[str, Any], stored: Container[str]) -> dict[str, tuple[str, bytes] | None]:
+    """For each attachment that a document lists its content type and bytes, or None where it names a stored one.
+
+    InvalidToken for a name that is not allowed, data that is no base64, and a stub of what is not stored.
+    """
+    listed = doc.get("_attachments") or {}
+    if not isinstance(listed, Mapping):
+        raise InvalidToken(f"token {doc.get('_id')}: _attachments must be an object")
+    return {name: _entry(doc, name, entry, stored) for name, entry in listed.items()}
+
+
+def _entry(doc: Mapping[str, Any], name: str, entry: object, stored: Container[str]) -> tuple[str, bytes] | None:
+    tokens.check_attachment_name(name)
+    if not isinstance(entry, Mapping) or "data" not in entry:
+        if name in stored and isinstance(entry, Mapping):
+            return None
+        raise InvalidToken(f"token {doc.get('_id')}: attachment {name!r} has no data and is not stored")
+    try:
+        data = base64.b64decode(entry["data"], validate=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidToken(f"token {doc.get('_id')}: attachment {name!r} is not base64: {error}") from None
+    return str(entry.get("content_type", "application/octet-stream")), data
