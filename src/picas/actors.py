@@ -343,9 +343,22 @@ class RunActor(AbstractRunActor):
 
 def _end(child: subprocess.Popen[Any]) -> None:
     """Wait for a process that was asked to end, and kill it when it does not."""
+    if _has_ended(child.pid):
+        return
     try:
         child.wait(timeout=_GRACE)
     except subprocess.TimeoutExpired:
         log.info("Killing subprocess")
         child.kill()
-        child.wait()
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child is gone or only waits to be reaped.
+
+    ``Popen.poll`` cannot tell in the handler of a signal that came during ``Popen.wait``: the interrupted call holds
+    the lock that both take, so that waiting there would never end.
+    """
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True

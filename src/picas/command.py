@@ -9,81 +9,31 @@ from __future__ import annotations
 import logging
 import os
 import random
-import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from picas import jobid
 from picas.errors import InvalidToken, StoreUnavailable
-from picas.lifecycle import Claimant, Outcome, Reason, State, fence_of
+from picas.lifecycle import Claimant, Outcome, Reason, fence_of
 from picas.pilot import keep, limits, work
 from picas.pilot.crew import Crew
 from picas.pilot.holdings import Holding, Holdings
 from picas.pilot.jobs import Job, Report
+from picas.pilot.options import Progress, RunOptions, RunReport
 from picas.pilot.settling import Settler
+from picas.pilot.signals import Signals
 from picas.pool import Pool
 from picas.stores.base import Claim, PilotRecord, Settlement
 from picas.tokens import Requirements, dumps
-from picas.views import View
 
 __all__ = ["CommandActor", "Progress", "RunOptions", "RunReport"]
 
 log = logging.getLogger("picas.pilot")
 
-GRACE = 10.0
-"""Seconds between TERM and KILL when a command is ended."""
-
-
 AWAY_GRACE = 15.0
 """Seconds for which a pilot that was told to stop waits for a pool that is away, before it keeps results on disk."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How a pilot works; times in seconds, sizes in bytes, None for found or unlimited."""
-
-    view: View = field(default_factory=lambda: View(State.TODO))
-    command: tuple[str, ...] | None = None
-    cores: int | None = None
-    memory: float | None = None
-    max_tasks: int | None = None
-    max_time: float | None = None
-    token_time: float | None = None
-    idle: float = 0.0
-    max_scrub: int = 0
-    attach: tuple[str, ...] = ()
-    workdir: Path | None = None
-    lease: float = 60.0
-    output_cap: int = 1 << 30
-    grace: float = GRACE
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far the pilot is; ``todo`` is what waits in its view, None when that was not looked up."""
-
-    done: int
-    failed: int
-    running: int
-    todo: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunReport:
-    """What a pilot did in its life, and why it ended."""
-
-    done: int
-    failed: int
-    retried: int
-    given_back: int
-    superseded: int
-    seconds: float
-    why: str
 
 
 class CommandActor:
@@ -131,7 +81,7 @@ class CommandActor:
     def run(self) -> RunReport:
         """Work until nothing is left or a limit is reached; what was begun and not finished is given back."""
         begun = time.monotonic()
-        with _Signals(self._on_signal):
+        with Signals(self._on_signal):
             self._crew = Crew(self._cores)
             try:
                 self._work()
@@ -421,30 +371,6 @@ class CommandActor:
         self._progress_at = now + 0.25
         counts = self._settler.counts
         self._on_progress(Progress(done=counts.done, failed=counts.failed, running=self._holdings.running))
-
-
-class _Signals:
-    """Signals that end a pilot, counted while inside; handlers are put back after. In the main thread only."""
-
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def __init__(self, note: Callable[[], None]) -> None:
-        self._note = note
-        self._before: list[Any] = []
-
-    def __enter__(self) -> None:
-        try:
-            self._before = [signal.signal(number, self._handle) for number in self.numbers]
-        except ValueError:
-            self._before = []
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in zip(self.numbers, self._before, strict=False):
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._note()
 
 
 def _remove(path: Path) -> None:

@@ -171,7 +171,7 @@ def is_cancelled(doc: Mapping[str, Any]) -> bool:
 
 
 def is_suspect(doc: Mapping[str, Any]) -> bool:
-    """Whether one more loss would be the last: such a token is run with no other beside it, which clears the innocent."""
+    """Whether one more loss would be the last: it is then run with no other beside it, which clears the innocent."""
     return _count(doc, "lost") >= CRASH_LIMIT - 1
 
 

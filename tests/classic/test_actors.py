@@ -534,6 +534,30 @@ class TestHandler:
         assert not is_alive(int(pid_file.read_text()))
         assert states(database) == dict.fromkeys("abc", State.TODO)
 
+    def test_a_signal_while_the_program_waits_for_its_child_ends_both(self, database: Any) -> None:
+        """``Popen.wait`` holds a lock while it blocks, which the handler, in the same thread, must not wait for."""
+
+        def send() -> None:
+            # Only within the wait does the lock matter; it is taken just before the blocking call.
+            eventually(lambda: actor.subprocess is not None and actor.subprocess._waitpid_lock.locked())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def work(task: Task) -> None:
+            actor.subprocess = subprocess.Popen(["sleep", "100"])
+            actor.subprocess.wait()
+
+        actor = Actor(database, work)
+        sender = threading.Thread(target=send)
+        sender.start()
+        start = time.monotonic()
+        with pytest.raises(SystemExit):
+            actor.run()
+        sender.join()
+        assert time.monotonic() - start < 20
+        assert actor.subprocess is not None
+        assert actor.subprocess.poll() == -signal.SIGTERM
+        assert states(database) == dict.fromkeys("abc", State.TODO)
+
     def test_a_signal_while_claiming_gives_the_token_back_unspent(
         self, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 
 import pytest
+
 from support.paused import ACTS, Scene
 
 WRITES = [act for act in ACTS if act != "renews"]

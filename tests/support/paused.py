@@ -42,7 +42,7 @@ if not guarded:
     from picas.stores.sqlite import exchange, store as sqlite
     for module in (lifecycle, exchange, sqlite):
         assert hasattr(module, "holds"), module
-        module.holds = lambda doc, fence: state_of(doc) is State.LOCKED
+        module.holds = lambda doc, fence, pilot=None: state_of(doc) is State.LOCKED
 
 store = connect(path).store
 record = PilotRecord(id="A", hostname="a", pid=os.getpid(), started_at=time.time(), lease=lease)

@@ -107,9 +107,6 @@ class TestFence:
         assert "a" in answer.message
         assert store.get(["a"]) == kept
 
-    @pytest.mark.xfail(
-        strict=False, reason="the fence starts anew with the token; only the second of the claim differs"
-    )
     def test_nor_when_the_token_was_deleted_put_again_and_claimed_by_another(self, store: TokenStore) -> None:
         put(store, "a")
         mine = claim_one(store, pilot="p1")

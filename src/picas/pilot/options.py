@@ -1,0 +1,57 @@
+"""How a pilot is asked to work, and what it tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from picas.lifecycle import State
+from picas.views import View
+
+__all__ = ["GRACE", "Progress", "RunOptions", "RunReport"]
+
+GRACE = 10.0
+"""Seconds between TERM and KILL when a command is ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a pilot works; times in seconds, sizes in bytes, None for found or unlimited."""
+
+    view: View = field(default_factory=lambda: View(State.TODO))
+    command: tuple[str, ...] | None = None
+    cores: int | None = None
+    memory: float | None = None
+    max_tasks: int | None = None
+    max_time: float | None = None
+    token_time: float | None = None
+    idle: float = 0.0
+    max_scrub: int = 0
+    attach: tuple[str, ...] = ()
+    workdir: Path | None = None
+    lease: float = 60.0
+    output_cap: int = 1 << 30
+    grace: float = GRACE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far the pilot is; ``todo`` is what waits in its view, None when that was not looked up."""
+
+    done: int
+    failed: int
+    running: int
+    todo: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What a pilot did in its life, and why it ended."""
+
+    done: int
+    failed: int
+    retried: int
+    given_back: int
+    superseded: int
+    seconds: float
+    why: str
