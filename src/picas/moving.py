@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from picas import lifecycle, tokens
-from picas.errors import Conflict, InvalidToken
+from picas.errors import Conflict, InvalidToken, UsageError
 from picas.lifecycle import Doc, State, state_of
 from picas.pool import Pool, Selection
 from picas.views import MONITOR, Design
@@ -46,7 +46,7 @@ def export_lines(pool: Pool, selection: Selection, moved: Moved) -> Iterator[str
             yield _line({"design": {"name": design.name, "selector": design.selector and design.selector.source}})
     for doc in pool.select(selection):
         moved.tokens += 1
-        yield _line({"token": {name: value for name, value in doc.items() if name not in ("_rev", "_attachments")}})
+        yield _line({"token": _bare(doc)})
         for name, stub in doc.get("_attachments", {}).items():
             moved.attachments += 1
             yield from _attachment(pool, doc["_id"], name, stub.get("content_type", "application/octet-stream"))
@@ -67,8 +67,11 @@ def import_lines(pool: Pool, lines: Iterable[str], on_token: Callable[[Moved], N
             if on_token is not None:
                 on_token(moved)
         reader.flush(moved)
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise InvalidToken(f"line {number}: {error}", hint="what came before it has been imported") from None
+    except (ValueError, UsageError, KeyError, TypeError, binascii.Error) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InvalidToken(f"line {number}: {what}", hint="what came before it has been imported") from None
+    finally:
+        reader.close()
     if not reader.ended:
         raise InvalidToken(
             f"the export ends after line {number}, before its end", hint="the file was cut; import it whole"
@@ -82,7 +85,7 @@ class _Reader:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._batch: list[Doc] = []
-        self._new: set[str] = set()
+        self._last: Doc = {}
         self._file: IO[bytes] | None = None
         self.ended = False
 
@@ -91,6 +94,8 @@ class _Reader:
             raise ValueError("this is not an export of a picas pool")
         if number == 1 and line["picas-export"] != FORMAT:
             raise ValueError(f"exports of format {line['picas-export']} are not known here; upgrade picas")
+        if self.ended:
+            raise ValueError("there is more after the end")
         for kind, act in (("design", self._design), ("token", self._token), ("attachment", self._attachment)):
             if kind in line:
                 act(line[kind], moved)
@@ -100,9 +105,17 @@ class _Reader:
         del moved
         self._pool.store.install(Design.from_source(value["name"], value["selector"]))
 
+    def close(self) -> None:
+        """Let go of a file that was cut."""
+        if self._file is not None:
+            self._file.close()
+
     def _token(self, doc: Doc, moved: Moved) -> None:
+        if not isinstance(doc, dict):
+            raise ValueError("a token is an object")
         if state_of(doc) is State.LOCKED:
             doc = lifecycle.reset(doc)
+        self._last = doc
         self._batch.append(doc)
         if len(self._batch) >= _BATCH:
             self.flush(moved)
@@ -113,9 +126,19 @@ class _Reader:
             return
         docs, self._batch = self._batch, []
         answers = self._pool.store.put(docs)
-        self._new = {doc["_id"] for doc, rev in zip(docs, answers, strict=True) if not isinstance(rev, Conflict)}
-        moved.tokens += len(self._new)
-        moved.existing += len(docs) - len(self._new)
+        added = sum(not isinstance(rev, Conflict) for rev in answers)
+        moved.tokens += added
+        moved.existing += len(docs) - added
+
+    def _lacks(self, token_id: str, name: str) -> bool:
+        """Whether a file is still to come: one that an import cut short left out is made up for by the next.
+
+        A token of that id which is not, or no longer, the one in the export stays as it is.
+        """
+        doc = self._pool.get(token_id)
+        if doc is None or self._last.get("_id") != token_id or name in doc.get("_attachments", {}):
+            return False
+        return _bare(doc) == _bare(lifecycle.put(self._last))
 
     def _attachment(self, piece: Any, moved: Moved) -> None:
         self.flush(moved)
@@ -127,7 +150,7 @@ class _Reader:
         file, self._file = self._file, None
         with file:
             file.seek(0)
-            if piece["token"] in self._new:
+            if self._lacks(piece["token"], piece["name"]):
                 store, kind = self._pool.store, piece["content_type"]
                 store.put_attachment(piece["token"], piece["name"], file, content_type=kind)
                 moved.attachments += 1
@@ -147,6 +170,10 @@ def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         for start in range(0, len(chunk), _PIECE_BYTES):
             yield chunk[start : start + _PIECE_BYTES]
+
+
+def _bare(doc: Doc) -> Doc:
+    return {name: value for name, value in doc.items() if name not in ("_rev", "_attachments")}
 
 
 def _line(value: dict[str, Any]) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from picas.cli import inputs
-from picas.cli.output import say
+from picas.cli.output import counted, say
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
-from picas.errors import InvalidToken, PicasError, UsageError
+from picas.errors import Conflict, InvalidToken, PicasError, UsageError
 from picas.templates import expand
+
+if TYPE_CHECKING:
+    from picas.pool import Pool
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -63,15 +66,26 @@ def add(
     common = _common(priority, tag, requires, max_scrub, after, hold, id_)
     key = "input" if key == "line" else key
     with open_pool(pool) as opened:
+        _warn_of_unknown(opened, after or ())
         try:
-            loaded = opened.add(_tokens(source, command or (), common), key=key)
+            with counted("reading tokens") as count:
+                loaded = opened.add(count(_tokens(source, command or (), common)), key=key)
         except InvalidToken as error:
             place = "" if source.place in error.message else f"{source.place}: "
             raise InvalidToken(f"{place}{error.message}; nothing was added", hint=error.hint) from error
+    if id_ and loaded.existing:
+        raise Conflict(f"token {id_} exists already; nothing was added", hint="another --id, or none to get a new one")
     if loaded.existing:
         say(f"added {loaded.added} tokens; {loaded.existing} were there already")
     else:
         say(f"added {loaded.added} token{'' if loaded.added == 1 else 's'}")
+
+
+def _warn_of_unknown(pool: Pool, after: Sequence[str]) -> None:
+    """A slip in --after holds a token for ever."""
+    for token_id, doc in zip(after, pool.store.get(after), strict=True):
+        if doc is None:
+            say(f"there is no token {token_id} yet; what waits for it is held until it is there and done")
 
 
 def _source(
@@ -125,8 +139,12 @@ def _common(
 def _tokens(source: inputs.Source, command: Sequence[str], common: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for fields in source:
         token = {**fields, **common}
+        if "tags" in common and isinstance(fields.get("tags"), dict):
+            token["tags"] = {**fields["tags"], **common["tags"]}
         if command:
-            known = {**fields, "line": fields["input"]} if source.line and "input" in fields else fields
+            known = {**fields, **source.texts}
+            if source.line and "input" in fields:
+                known["line"] = fields["input"]
             try:
                 token["command"] = expand(command, known) if known else _verbatim(command)
             except PicasError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +35,8 @@ def doctor(pool: PoolOption = None) -> int:
 
 
 def _machine() -> Iterator[Finding]:
-    yield "ok", f"picas {version('picas')}, Python {sys.version.split()[0]}"
+    # apsw bears the number of the SQLite in it; its import is the store's own business.
+    yield "ok", f"picas {version('picas')}, Python {sys.version.split()[0]}, SQLite {version('apsw')}"
     yield "ok", f"{len(os.sched_getaffinity(0))} cores for this process"
     yield ("ok", "bash found") if shutil.which("bash") else ("warn", "no bash: commands given as one string cannot run")
 
@@ -48,12 +51,38 @@ def _pool(pool: str | None) -> Iterator[Finding]:
             lost = [pilot for pilot in opened.pilots() if not pilot.alive]
             if lost:
                 yield "warn", f"{len(lost)} pilots fell silent; `picas status` gives their tokens back"
-            yield _room(opened.url)
+            yield from _folder(opened.url)
     except PicasError as error:
         yield "bad", error.message + (f"; {error.hint}" if error.hint else "")
 
 
-def _room(url: str) -> Finding:
-    folder = Path(url).parent if Path(url).exists() else Path.cwd()
+def _folder(url: str) -> Iterator[Finding]:
+    """The place of a pool that is a file: its file system, whether locks work there, and room."""
+    path = Path(url.partition(":///")[2] or url)
+    folder = path.parent if path.is_file() else Path.cwd()
+    yield "ok", f"{folder} is on {_filesystem(folder)}"
+    yield _locks(folder)
     free = shutil.disk_usage(folder).free
-    return "ok" if free > _LITTLE_ROOM else "warn", f"{free / 10**9:.1f} GB free in {folder}"
+    yield "ok" if free > _LITTLE_ROOM else "warn", f"{free / 10**9:.1f} GB free in {folder}"
+
+
+def _filesystem(folder: Path) -> str:
+    import psutil
+
+    at = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    nearest = next((place for place in (folder.resolve(), *folder.resolve().parents) if place in at), None)
+    return f"a file system of type {at[nearest]}" if nearest else "a file system of unknown type"
+
+
+def _locks(folder: Path) -> Finding:
+    """Whether a lock that one handle holds is refused to another, as pilots beside each other rely on."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as one, Path(one.name).open("rb") as two:
+            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(two, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return "ok", f"file locks work in {folder}"
+    except OSError as error:
+        return "bad", f"no file can be locked in {folder}: {error.strerror}"
+    return "bad", f"file locks do not exclude each other in {folder}; a pool there would break"

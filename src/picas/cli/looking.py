@@ -30,6 +30,7 @@ def ls(
     tokens: TokensArgument = None,
     where: WhereOption = None,
     tag: TagOption = None,
+    everything: AllOption = False,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many.", show_default=False)] = None,
     output: OutputOption = None,
     pool: PoolOption = None,
@@ -37,8 +38,8 @@ def ls(
     """List tokens: all of them, or those selected, in the order in which they are claimed."""
     form = form_for(output)
     with open_pool(pool) as opened:
-        chosen = selection(tokens, where, tag, not (tokens or where or tag))
-        if not chosen.everything:
+        chosen = selection(tokens, where, tag, everything or not (tokens or where or tag))
+        if tokens or where or tag:
             found: Iterable[Doc] = matched(opened, chosen)
         else:
             found = opened.select(chosen)

@@ -12,9 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from picas import log
-from picas.cli.output import clean, say_error
+from picas.cli.output import clean, prepare_streams, say_error, say_lines
 from picas.cli.session import SETTINGS
-from picas.errors import PicasError
+from picas.errors import PicasError, StoreError, UsageError
 
 __all__ = ["app", "main"]
 
@@ -119,7 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. An error is one line and a hint on stderr, a traceback with -vv only."""
     words = list(sys.argv[1:] if argv is None else argv)
     SETTINGS.pool, SETTINGS.verbose = None, 0
+    prepare_streams()
     try:
+        _check_text(words)
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -128,12 +130,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say_error("interrupted")
         return 130
-    except PicasError as error:
-        if SETTINGS.verbose > 1:
-            raise
+    except Exception as error:  # noqa: BLE001 - what a verb had not done is not done; it ends here as one line
+        return _failed(error)
+    return code
+
+
+def _check_text(words: Sequence[str]) -> None:
+    """Refuse what is no text before it is an id, a condition or an address; databases have no place for it."""
+    for number, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"argument {number}, {word!r:.60}, is not UTF-8", hint="such files come in by -") from None
+
+
+def _failed(error: Exception) -> int:
+    """The exit code of an error, once it was said; with -vv where it came from."""
+    if SETTINGS.verbose > 1:
+        import traceback
+
+        say_lines(traceback.format_exc())
+    if isinstance(error, PicasError):
         say_error(error.message, error.hint)
         return error.exit_code
-    return code
+    if isinstance(error, OSError):
+        _forget_stdout()
+        say_error(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        return StoreError.exit_code
+    say_error(f"this is a fault of picas: {type(error).__name__}: {error}", "report it, with what `picas -vv` shows")
+    return StoreError.exit_code
 
 
 def _run(words: list[str]) -> int:
@@ -147,7 +172,10 @@ def _run(words: list[str]) -> int:
             if type(error).__name__ == "Abort":
                 raise KeyboardInterrupt from None
             raise
-        say_error(error.format_message().replace("\n", " "), _usage_hint(error))
+        if type(error).__name__ == "NoArgsIsHelpError":
+            say_lines(error.format_message())
+        else:
+            say_error(" ".join(error.format_message().split()), _usage_hint(error))
         return int(getattr(error, "exit_code", 2))
     return result if isinstance(result, int) else 0
 

@@ -9,7 +9,7 @@ import typer
 from picas.cli.output import Form, print_json, say
 from picas.cli.selecting import PoolOption
 from picas.cli.session import address, open_pool
-from picas.errors import ConfigError
+from picas.errors import ConfigError, StoreFailure
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 config = typer.Typer(help="Show which pool is meant, and why.", no_args_is_help=True, rich_markup_mode=None)
@@ -28,7 +28,8 @@ def make(pool: str | None) -> None:
         with open_pool(pool) as found:
             count = sum(found.count().values())
             say(f"{found.url} is there already, with {count} tokens")
-    except ConfigError:
+    except (ConfigError, StoreFailure):
+        # StoreFailure: the file is empty, which another `picas init` at this moment leaves for an instant.
         with open_pool(pool, create=True) as made:
             say(f"made {made.url}")
 

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["Form", "clean", "form_for", "is_terminal", "print_json", "print_rows", "say", "say_error"]
+__all__ = [
+    "Form",
+    "clean",
+    "counted",
+    "form_for",
+    "is_terminal",
+    "prepare_streams",
+    "print_json",
+    "print_rows",
+    "say",
+    "say_error",
+    "say_lines",
+    "write",
+]
+
+_Item = TypeVar("_Item")
 
 SHAPE = 1
 """Version of the JSON that commands print; it rises when a field changes its meaning or goes."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _CONTROL_BUT_NEWLINE = re.compile(r"[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _NARROWEST = 12
 _WIDTH_ROWS = 500
+_LEAST_LAST = 8
 
 
 class Form(str, Enum):
@@ -30,6 +50,16 @@ class Form(str, Enum):
     JSONL = "jsonl"
     CSV = "csv"
     ID = "id"
+
+
+def prepare_streams() -> None:
+    """Streams that nothing can make fail: a closed one swallows, and what an encoding lacks is escaped."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def is_terminal() -> bool:
@@ -51,6 +81,38 @@ def clean(value: object) -> str:
 def say(text: str) -> None:
     """A line of talk, to stderr."""
     print(clean(text), file=sys.stderr)  # noqa: T201 - this is where talk goes
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[Iterable[_Item]], Iterator[_Item]]]:
+    """For work that may be long: a function that passes items on and, at a terminal, counts them on a line."""
+    shown = False
+
+    def count(items: Iterable[_Item]) -> Iterator[_Item]:
+        nonlocal shown
+        if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+            yield from items
+            return
+        next_at = time.monotonic() + 1
+        for number, item in enumerate(items, 1):
+            yield item
+            if time.monotonic() >= next_at:
+                sys.stderr.write(f"\r\x1b[K{what}: {number:,}")
+                sys.stderr.flush()
+                shown, next_at = True, time.monotonic() + 0.2
+
+    try:
+        yield count
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def say_lines(text: str) -> None:
+    """Talk of several lines."""
+    for line in text.splitlines():
+        say(line)
 
 
 def say_error(message: str, hint: str = "") -> None:
@@ -98,14 +160,17 @@ def _line(columns: Sequence[str], row: Mapping[str, Any], form: Form, key: str) 
 def _csv(values: Sequence[object]) -> str:
     """A line of CSV whose cells no spreadsheet takes for formulas."""
     import csv
-    import io
 
     buffer = io.StringIO()
-    cells = ["" if value is None else str(value) for value in values]
-    csv.writer(buffer, lineterminator="\n").writerow(
-        [f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell for cell in cells]
-    )
+    csv.writer(buffer, lineterminator="\n").writerow([_cell(value) for value in values])
     return buffer.getvalue()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = f"'{value}" if value and value[0] in "=+-@\t\r" else value
+    return clean(text) if is_terminal() else text
 
 
 def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
@@ -115,20 +180,26 @@ def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
     console = Console(highlight=False, markup=False, emoji=False)
     source, count = iter(rows), 0
     while part := list(islice(source, _WIDTH_ROWS)):
-        console.print(_grid(columns, part, header=count == 0))
+        console.print(_grid(columns, part, header=count == 0, room=console.width))
         count += len(part)
     return count
 
 
-def _grid(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: bool) -> Any:
+def _grid(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, header: bool, room: int) -> Any:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, show_header=header, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns[:-1]:
-        longest = max(len(column), *(len(clean(row.get(column))) for row in rows))
-        table.add_column(column, overflow="ellipsis", no_wrap=True, min_width=min(longest, _NARROWEST))
-    table.add_column(columns[-1], overflow="ellipsis", no_wrap=True)
+    widths = [max(len(column), *(len(clean(row.get(column))) for row in rows)) for column in columns[:-1]]
+    whole = sum(widths) + 2 * len(widths) + _LEAST_LAST <= room
+    for column, width in zip(columns, [*widths, None], strict=True):
+        # Where there is room, the last column alone is cut: ids and states are to be read and copied.
+        table.add_column(
+            column,
+            overflow="ellipsis",
+            no_wrap=True,
+            min_width=width if whole or width is None else min(width, _NARROWEST),
+        )
     for row in rows:
         table.add_row(
             *(Text(clean(row.get(column)), style=_STYLES.get(str(row.get(column)), "")) for column in columns)

@@ -60,6 +60,8 @@ def selection(
 
 def matched(pool: Pool, chosen: Selection) -> Iterator[Doc]:
     """The tokens of a selection; NothingMatched, with what may be wrong with it, when there are none."""
+    if chosen.everything and (chosen.ids or chosen.views):
+        raise UsageError("--all selects all tokens, so that naming some makes no sense", hint="leave out one of them")
     if chosen.empty:
         raise UsageError("no tokens were selected", hint="give ids, a view, --where, --tag or --all")
     found = pool.select(chosen)
@@ -68,6 +70,14 @@ def matched(pool: Pool, chosen: Selection) -> Iterator[Doc]:
         raise NothingMatched(_why_nothing(pool, chosen), hint=_unknown_fields(pool, chosen))
     yield first
     yield from found
+    gone = _missing(pool, chosen)
+    if gone:
+        raise NothingMatched(f"there is no token {', '.join(gone[:5])}{' ...' if len(gone) > 5 else ''}")
+
+
+def _missing(pool: Pool, chosen: Selection) -> list[str]:
+    found = zip(chosen.ids, pool.store.get(chosen.ids), strict=True) if chosen.ids else ()
+    return [token_id for token_id, doc in found if doc is None]
 
 
 def _tagged(tags: Sequence[str]) -> Selector | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picas.errors import UsageError
+from picas.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from picas.config import PoolAddress
@@ -36,7 +36,11 @@ def address(pool: str | None = None) -> PoolAddress:
     """Where the pool is, by option, environment, file or default."""
     from picas.config import find_pool
 
-    return find_pool(pool or SETTINGS.pool, os.environ, Path.cwd())
+    found = find_pool(SETTINGS.pool if pool is None else pool, os.environ, Path.cwd())
+    if found.origin == "--pool" and found.password is not None:
+        hint = "every user of this machine can read command lines; set PICAS_POOL, or write it to picas.toml"
+        raise ConfigError("--pool: a password may not stand on the command line", hint=hint)
+    return found
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picas.cli.output import Form, clean, form_for, is_terminal, print_json, say, write
+from picas.cli.output import Form, clean, form_for, print_json, print_rows, say, write
 from picas.cli.pilots import row
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
@@ -37,10 +37,8 @@ def status(
         _recover(opened)
         if watch:
             _watch(opened, view, every)
-        elif form_for(output) in (Form.JSON, Form.JSONL):
-            print_json(_picture(opened, view))
         else:
-            _print(_picture(opened, view))
+            _print(_picture(opened, view), form_for(output))
 
 
 def _recover(pool: Pool) -> None:
@@ -54,8 +52,15 @@ def _picture(pool: Pool, view: str) -> dict[str, Any]:
     return {"pool": pool.url, "view": view, "counts": counts, "pilots": [row(record) for record in pool.pilots()]}
 
 
-def _print(picture: dict[str, Any]) -> None:
-    if not is_terminal():
+def _print(picture: dict[str, Any], form: Form) -> None:
+    if form in (Form.JSON, Form.JSONL):
+        print_json(picture)
+        return
+    if form in (Form.CSV, Form.ID):
+        rows = [{"state": state, "count": count} for state, count in picture["counts"].items()]
+        print_rows(("state", "count"), rows, form, key="state")
+        return
+    if form is Form.PLAIN:
         for state, count in picture["counts"].items():
             write(f"{state}\t{count}\n")
         write(f"pilots\t{sum(pilot['state'] == 'alive' for pilot in picture['pilots'])}\n")

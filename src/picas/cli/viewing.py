@@ -26,10 +26,12 @@ def add(
 ) -> None:
     """Add views with a condition, or change it."""
     from picas.selectors import parse_where
-    from picas.views import Design
+    from picas.views import MONITOR, Design
 
     if not where:
         raise UsageError("a view needs a condition", hint=f"picas view add {name} --where 'cores>=4'")
+    if name == MONITOR.name:
+        raise UsageError(f"{name} is the pool itself and takes no condition", hint="choose another name")
     with open_pool(pool) as opened:
         opened.store.install(Design(name, parse_where(list(where))))
         waiting = sum(count for state, count in opened.count(name).items() if str(state) == "todo")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from picas.cli.output import say
-from picas.cli.selecting import PoolOption, TagOption, TokensArgument, WhereOption, selection
+from picas.cli.selecting import PoolOption, TagOption, TokensArgument, WhereOption, matched, selection
 from picas.cli.session import open_pool, seconds
-from picas.errors import WaitTimeout
+from picas.errors import NothingMatched, WaitTimeout
 
 if TYPE_CHECKING:
     from picas.lifecycle import State
@@ -28,15 +29,24 @@ def wait(
     fail: Annotated[bool, typer.Option("--fail", help="Exit 1 when a token failed.")] = False,
     pool: PoolOption = None,
 ) -> int:
-    """Wait until no selected token waits or runs. Held tokens count as long as others can still release them."""
+    """Wait until no selected token waits or runs.
+
+    Held tokens count as long as anything in the pool may still release them. When nothing may, the exit code is 6.
+    """
     limit = seconds(timeout, "--timeout")
     until = None if limit is None else time.monotonic() + limit
     with open_pool(pool) as opened:
         chosen = selection(tokens, where, tag, not (tokens or where or tag))
+        if chosen.ids:
+            deque(matched(opened, chosen), maxlen=0)
         counts = _wait(opened, chosen, until)
     by_name = {str(state): count for state, count in counts.items()}
-    held = f", {by_name['held']} held" if by_name["held"] else ""
-    say(f"{by_name['done']} done, {by_name['error']} failed{held}")
+    say(f"{by_name['done']} done, {by_name['error']} failed")
+    if by_name["held"]:
+        raise NothingMatched(
+            f"{by_name['held']} tokens are held, and nothing runs that could release them",
+            hint="`picas explain ID` says what for; `picas reset held` puts them to todo",
+        )
     return 1 if fail and by_name["error"] else 0
 
 
@@ -45,7 +55,7 @@ def _wait(pool: Pool, chosen: Selection, until: float | None) -> dict[State, int
     while True:
         counts = _count(pool, chosen)
         by_name = {str(state): count for state, count in counts.items()}
-        if not by_name["todo"] and not by_name["locked"]:
+        if not by_name["todo"] and not by_name["locked"] and not _released(pool, by_name["held"]):
             return counts
         now = time.monotonic()
         if now >= look_at:
@@ -70,3 +80,11 @@ def _count(pool: Pool, chosen: Selection) -> dict[State, int]:
         if state is not None:
             counts[state] += 1
     return counts
+
+
+def _released(pool: Pool, held: int) -> bool:
+    """Whether held tokens may still become ready by themselves: as long as something in the pool waits or runs."""
+    if not held:
+        return False
+    everywhere = {str(state): count for state, count in pool.count().items()}
+    return bool(everywhere["todo"] or everywhere["locked"])

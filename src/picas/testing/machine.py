@@ -93,6 +93,12 @@ class Model:
         todo = [name for name, token in self.tokens.items() if token.state is State.TODO and not token.delayed]
         return sorted(todo, key=lambda name: (-self.tokens[name].priority, self.tokens[name].age))
 
+    def next(self, count: int) -> list[str]:
+        """What a claim of so many must give: up to the first whose next loss would be the last, and that one alone."""
+        names = self.queue()[:count]
+        risky = [place for place, name in enumerate(names) if self.tokens[name].lost == CRASH_LIMIT - 1]
+        return names[: (risky[0] or 1)] if risky else names
+
     def claim(self, name: str, pilot: str) -> None:
         token = self.tokens[name]
         assert token.state is State.TODO, f"{name} was given out while {token.state}, held by {token.pilot!r}"
@@ -107,11 +113,13 @@ class Model:
         assert key not in self.accepted, f"{key} was settled twice"
         self.accepted.add(key)
         token = self.tokens[held.id]
-        if outcome.give_back:
-            token.back()
-        elif outcome.exit_code == 0:
+        if outcome.exit_code == 0 and not outcome.give_back:
             token.end(State.DONE)
             self._release()
+        elif token.cancelled:
+            token.end(State.ERROR)
+        elif outcome.give_back:
+            token.back()
         elif outcome.reason is Reason.START_FAILED or token.scrubbed >= token.retries:
             token.end(State.ERROR)
         else:
@@ -283,7 +291,7 @@ class _Machine(RuleBasedStateMachine):
                 self.model.settle(held, outcome)
             else:
                 assert isinstance(answer, ClaimLost), f"{held.id}: a result came in with the old fence {held.fence}"
-        assert [doc["_id"] for doc in exchange.claimed] == self.model.queue()[:count]
+        assert [doc["_id"] for doc in exchange.claimed] == self.model.next(count)
         for doc in exchange.claimed:
             self.model.claim(doc["_id"], pilot)
             self.claims.append(Held(doc=doc, pilot=pilot))
