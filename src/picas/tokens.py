@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+import orjson
+
 from picas.errors import InvalidToken
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "encode",
     "loads",
     "log_names",
+    "parse",
     "requirements",
     "sized",
 ]
@@ -50,8 +53,14 @@ _UNITS |= {f"{unit}i{b}": 2 ** (10 * power) for power, unit in enumerate("kmgt",
 _TIMES = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "day": 86400, "days": 86400}
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
-dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-"""JSON as stores keep it, unchecked: for documents that `encode` has let in."""
+
+def dumps(value: Any) -> str:
+    """JSON as stores keep it, unchecked: for documents that `encode` has let in."""
+    return orjson.dumps(value).decode()
+
+
+parse = orjson.loads
+"""JSON as `dumps` wrote it; `loads` is for what people and commands wrote."""
 
 
 def check_id(token_id: object) -> str:

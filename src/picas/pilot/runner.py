@@ -9,6 +9,7 @@ command and itself.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import select
 import shutil
@@ -39,15 +40,15 @@ _HELD_BACK = 0.05
 class Runner:
     """The runner's state: its sockets, pipes and files, and results not yet sent."""
 
-    def __init__(self, jobs: socket.socket, control: socket.socket, folder: Path) -> None:
+    def __init__(self, jobs: socket.socket, control: socket.socket, folder: Path, spill: Path) -> None:
         self._jobs = jobs
         self._frames = Frames(control)
         self._folder = folder
         self._home = self._here = os.getcwd()
         self._token = _TokenFile(str(folder / "token.json"))
         self._output = str(folder / "output.json")
-        self._out = Capture(folder / "out")
-        self._err = Capture(folder / "err")
+        self._out = Capture(spill / f"{folder.name}.out")
+        self._err = Capture(spill / f"{folder.name}.err")
         self._journal = os.open(folder / "jobs", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._child_signal = _signal_handle(signal.SIGCHLD)
@@ -295,14 +296,15 @@ class _Ending:
         return min(1.0, max(0.001, (self._kill_at if self.why else self._limit) - now))
 
 
-def main(jobs: int, control: int, folder: str) -> None:
-    """Run with inherited sockets, given by number, and a private folder."""
+def main(jobs: int, control: int, folder: str, spill: str) -> None:
+    """Run with inherited sockets, given by number, a private folder for small files, and one for large output."""
     become_subreaper()
     for handle in (jobs, control):
         os.set_inheritable(handle, False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    runner = Runner(socket.socket(fileno=jobs), socket.socket(fileno=control), Path(folder))
+    gc.disable()  # nothing here makes cycles that last, and a look for them would cost each command
+    runner = Runner(socket.socket(fileno=jobs), socket.socket(fileno=control), Path(folder), Path(spill))
     try:
         runner.loop()
     finally:
@@ -351,4 +353,4 @@ def _poll(*handles: int) -> select.poll:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])

@@ -59,7 +59,7 @@ def columns(doc: Mapping[str, Any]) -> tuple[Any, ...]:
 def read(text: str) -> Doc:
     """A document from its row."""
     try:
-        doc: Doc = json.loads(text)
+        doc: Doc = tokens.parse(text)
     except ValueError as error:
         raise StoreFailure(f"a document of the pool is damaged: {error}", hint=RESTORE) from None
     return doc
