@@ -31,7 +31,8 @@ def attach(sql: Sql, seq: int, doc: Doc, name: str, attachment: Attachment, now:
     """Store a file within the transaction; the document with its stub."""
     tokens.check_attachment_name(name)
     data = attachment.data if attachment.data is not None else Path(attachment.path or "").read_bytes()
-    _drop(sql, seq, name)
+    if name in doc.get("_attachments", {}):
+        _drop(sql, seq, name)
     head = data if len(data) <= CHUNK_BYTES else None
     sql.execute("INSERT INTO files (token, name, made_at, data) VALUES (?,?,?,?)", (seq, name, now, head))
     if head is None:

@@ -28,6 +28,8 @@ __all__ = [
 
 STATES = {None: 0, State.TODO: 1, State.LOCKED: 2, State.DONE: 3, State.ERROR: 4, State.HELD: 5}
 
+_BY_NUMBER = {number: state for state, number in STATES.items()}
+
 _random_bits = random.Random(os.urandom(32)).getrandbits  # one that asks the kernel each time is slow
 
 _INSERT = "INSERT INTO tokens (id, rev, state, rank, not_before, pilot, requires, doc) VALUES (?,?,?,?,?,?,?,?)"
@@ -106,7 +108,7 @@ def replace(sql: Sql, seq: int, old: State | None, doc: Doc, *, checked: bool = 
     text = tokens.dumps(doc) if checked else tokens.encode(doc)
     derived = columns(doc)
     sql.execute(_UPDATE, (doc["_rev"], *derived, text, seq))
-    new = state_of(doc)
+    new = _BY_NUMBER[derived[0]]
     if new is State.DONE and old is not State.DONE:
         release_dependents(sql, doc["_id"])
     if old is State.HELD and new is not State.HELD:
