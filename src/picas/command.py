@@ -69,7 +69,6 @@ class CommandActor:
         self._stopping = ""
         self._stopped_at = 0.0
         self._why = ""
-        self._claimed = 0
         self._dry = False
         self._misfits = 0
         self._idle_since: float | None = None
@@ -129,7 +128,6 @@ class CommandActor:
             return
         if claim is not None:
             self._dry = len(claimed) < claim.count
-            self._claimed += len(claimed)
             self._misfits = 0 if claimed else self._misfits
         elif not self._settler.waiting:
             self._dry = False
@@ -207,8 +205,8 @@ class CommandActor:
     def _mourn(self, numbers: list[int]) -> None:
         """A runner was killed: its command is charged, and what it had not reported yet is given back unspent."""
         for number in numbers[:-1]:
-            for holding in [holding for holding in self._holdings if holding.number == number]:
-                self._give_back(holding, Reason.STOPPED)
+            if (unreported := self._holdings.get(number)) is not None:
+                self._give_back(unreported, Reason.STOPPED)
         last = self._holdings.drop(numbers[-1]) if numbers else None
         if last is not None:
             log.warning("token %s: its runner was killed", last.doc["_id"])

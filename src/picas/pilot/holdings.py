@@ -82,8 +82,9 @@ class Holdings:
         self._sent_cores += holding.cores
         self._wide_sent += holding.cores > 1
 
-    def __contains__(self, number: object) -> bool:
-        return number in self._held
+    def get(self, number: int) -> Holding | None:
+        """The token with this number, if it is still held."""
+        return self._held.get(number)
 
     def drop(self, number: int) -> Holding | None:
         """Take a token out, whatever became of it."""

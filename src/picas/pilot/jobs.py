@@ -11,8 +11,21 @@ import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["CANCEL", "QUIT", "Frames", "Job", "Report", "pack", "pack_journal", "unpack", "unpack_journal"]
+__all__ = [
+    "CANCEL",
+    "QUIT",
+    "START_FAILED",
+    "Frames",
+    "Job",
+    "Report",
+    "pack",
+    "pack_journal",
+    "unpack",
+    "unpack_journal",
+]
 
+START_FAILED = 1000
+"""A code of minus this and an errno: the command could not be started."""
 CANCEL = "cancel"
 QUIT = "quit"
 

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from picas.pilot.capture import Capture
-from picas.pilot.jobs import CANCEL, QUIT, Frames, Job, Report, pack_journal, unpack
+from picas.pilot.jobs import CANCEL, QUIT, START_FAILED, Frames, Job, Report, pack_journal, unpack
 from picas.process import become_subreaper, end_group, end_leftovers, has_children
 
-__all__ = ["MAX_OUTPUT_JSON", "START_FAILED", "main"]
+__all__ = ["MAX_OUTPUT_JSON", "main"]
 
-START_FAILED = 1000
 MAX_OUTPUT_JSON = 4_000_000
 """Bytes of ``PICAS_OUTPUT`` that are read."""
 
@@ -43,7 +42,6 @@ class Runner:
     def __init__(self, jobs: socket.socket, control: socket.socket, folder: Path, spill: Path) -> None:
         self._jobs = jobs
         self._frames = Frames(control)
-        self._folder = folder
         self._home = self._here = os.getcwd()
         self._token = _TokenFile(str(folder / "token.json"))
         self._output = str(folder / "output.json")

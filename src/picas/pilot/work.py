@@ -13,13 +13,11 @@ from urllib.parse import quote
 from picas import lifecycle, tokens
 from picas.errors import InvalidToken, UsageError
 from picas.lifecycle import Claimant, Doc, Outcome, Reason, fence_of
-from picas.pilot.jobs import Report
+from picas.pilot.jobs import START_FAILED, Report
 from picas.stores.base import Attachment
 from picas.templates import expand
 
-__all__ = ["START_FAILED", "attachments", "command_of", "folder_of", "killed", "outcome_of", "refused"]
-
-START_FAILED = 1000
+__all__ = ["attachments", "command_of", "folder_of", "killed", "outcome_of", "refused"]
 
 _BASH = ["bash", "-c"]
 _SIGNALS = {int(known): known.name for known in signal.Signals}
