@@ -1,3 +1,23 @@
+"""What every folder of tests can ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
 import pytest
 
+from support import couchdb_server as couchdb
+
 pytest.register_assert_rewrite("picas.testing")
+
+
+@pytest.fixture(scope="session")
+def couchdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[couchdb.CouchServer]:
+    """A CouchDB for the whole session; skips where there can be none, but fails in CI."""
+    try:
+        server = couchdb.get_server(tmp_path_factory.mktemp("couchdb"))
+    except couchdb.Missing as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    yield server
+    server.close()

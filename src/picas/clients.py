@@ -7,20 +7,21 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+from picas.config import read_url
 from picas.documents import Document
-from picas.errors import Conflict, PicasError, StoreUnavailable, Unsupported, UsageError
-from picas.iterators import pilot_id, view_of
+from picas.errors import Conflict, NoSuchView, PicasError, StoreUnavailable, Unsupported
+from picas.iterators import pilot_id
 from picas.lifecycle import Doc, Outcome, Reason
 from picas.rows import OVERVIEW, Row, ViewResult, overview, rows_of
 from picas.stores import open_store
-from picas.stores.base import Claim, Exchange, Settlement, TokenStore
+from picas.stores.base import Claim, Exchange, Settlement, TokenStore, ViewServer
 from picas.stores.duck import couchdb_error
 from picas.views import MONITOR, View
 
@@ -28,6 +29,7 @@ __all__ = ["Client", "CouchDB", "Row", "ViewResult"]
 
 log = logging.getLogger("PiCaS")
 
+_SERVERS = ("http:", "https:", "couchdb:", "couchdbs:")
 _PAGE = 500
 _STOPPED = Outcome(reason=Reason.STOPPED, give_back=True)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
@@ -72,16 +74,21 @@ class Client:
         return Document(doc)
 
     def doc_count(self) -> int:
-        """How many documents there are, tokens or not."""
+        """How many documents there are, tokens or not; on CouchDB design documents count too."""
         with self._step():
+            if self.db.server is not None:
+                return self.db.server.document_count()
             return sum(1 for _ in self._pages(None))
 
     def view(self, view: str, design_doc: str = MONITOR.name, **view_params: Any) -> ViewResult:
-        """The rows of a view. Parameters as in CouchDB: ``limit skip descending include_docs key startkey endkey``.
+        """The rows of a view. Parameters as in CouchDB, where all of them can be given, and any view.
 
-        ``overview_total`` takes ``group`` alone. Any other parameter is `Unsupported`, none is passed over.
+        Elsewhere there are ``limit skip descending include_docs key startkey endkey``, and ``group`` for
+        ``overview_total``. Any other parameter is `Unsupported`, none is passed over.
         """
-        with self._step(), self._design(design_doc):
+        with self._step(), _not_found_too():
+            if self.db.server is not None:
+                return self._server_view(self.db.server, view, design_doc, view_params)
             if view == OVERVIEW:
                 return ViewResult(overview(self.db.count(design_doc), **view_params))
             return ViewResult(rows_of(self._pages(_view(view, design_doc)), **view_params))
@@ -89,15 +96,15 @@ class Client:
     def get_from_view(self, view: str, **view_params: Any) -> list[Document]:
         """The documents of a view."""
         rows = self.view(view, **{**view_params, "include_docs": True})
-        return [Document(row["doc"]) for row in rows]
+        return [Document(row["doc"]) for row in rows if row["doc"]]
 
     def get_single_from_view(self, view: str, window_size: int = 1, **view_params: Any) -> Document:
         """A document of a view, picked at random from the first ``window_size``; IndexError when it is empty."""
-        if set(view_params) <= {"design_doc"}:
+        if set(view_params) <= {"design_doc"} and self.db.server is None:
             docs = self._head(view, window_size, **view_params)
         else:
             rows = self.view(view, **{**view_params, "limit": window_size, "include_docs": True})
-            docs = [row["doc"] for row in rows]
+            docs = [row["doc"] for row in rows if row["doc"]]
         if not docs:
             raise IndexError(f"view {view} is empty")
         return Document(random.choice(docs))
@@ -166,8 +173,16 @@ class Client:
         design_doc: str = MONITOR.name,
         **kwargs: Any,
     ) -> None:
-        """`Unsupported`: views in JavaScript are CouchDB's own."""
-        del map_fun, args, reduce_fun, kwargs
+        """Add a view in JavaScript to a design document, or replace it; `Unsupported` on all but CouchDB.
+
+        Further arguments, of the old client's ``ViewDefinition``, have no effect on the view and are taken in silence.
+        """
+        del args, kwargs
+        if self.db.server is not None:
+            source = {"map": map_fun.strip()} | ({"reduce": reduce_fun.strip()} if reduce_fun else {})
+            with self._step():
+                self.db.server.put_view(design_doc, view, source)
+            return
         raise Unsupported(
             f"view {design_doc}/{view} is written in JavaScript, which runs in CouchDB only",
             hint=f"`picas view add {design_doc} --where CONDITION` makes the views of a condition on any store",
@@ -180,9 +195,16 @@ class Client:
         admin_roles: Sequence[str] | None = None,
         member_roles: Sequence[str] | None = None,
     ) -> None:
-        """`Unsupported`: who may use the pool is decided outside of it, by file permissions for one."""
-        del admins, members, admin_roles, member_roles
-        raise Unsupported("this pool has no users of its own", hint="set the permissions of its file or server")
+        """Say who may use the database; what is not given stays as it is. `Unsupported` on all but CouchDB."""
+        if self.db.server is None:
+            raise Unsupported("this pool has no users of its own", hint="set the permissions of its file or server")
+        given = {"admins": (admins, admin_roles), "members": (members, member_roles)}
+        with self._step():
+            security = self.db.server.security()
+            for kind, (names, roles) in given.items():
+                new = {key: list(value) for key, value in (("names", names), ("roles", roles)) if value is not None}
+                security[kind] = {**security.get(kind, {}), **new}
+            self.db.server.security(security)
 
     def exchange(
         self, settlements: Sequence[Settlement], claim: Claim | None = None, *, patience: float = math.inf
@@ -211,7 +233,7 @@ class Client:
             action()
 
     def _exchange(self, settlements: Sequence[Settlement], claim: Claim | None) -> Exchange:
-        with self._step(), self._design(claim.view.design if claim else MONITOR.name):
+        with self._step(), _not_found_too():
             done = self.db.exchange(settlements, claim)
             if self._postponed is not None and done.claimed:
                 self.db.exchange([Settlement(doc=doc, outcome=_STOPPED) for doc in done.claimed])
@@ -228,16 +250,11 @@ class Client:
                 action, self._postponed = self._postponed, None
                 action()
 
-    @contextmanager
-    def _design(self, name: str) -> Iterator[None]:
-        """Within it, `UsageError` for a design document that is missing is CouchDB's not-found error too."""
-        try:
-            yield
-        except UsageError:
-            known = [design.name for design in self.db.designs()]
-            if name in known:
-                raise
-            _raise_not_found(f"no design document {name!r} in the pool", f"it has {', '.join(known)}")
+    def _server_view(self, server: ViewServer, view: str, design_doc: str, given: Mapping[str, Any]) -> ViewResult:
+        """The rows as the server gives them. Without ``group`` a view that reduces gives its one row, as there."""
+        params = {name: value for name, value in given.items() if value is not None}
+        rows, about = server.rows(design_doc, view, params, params.pop("keys", None))
+        return ViewResult(rows, total_rows=about.get("total_rows"), offset=about.get("offset"))
 
     def _pages(self, view: View | None) -> Iterator[Doc]:
         page = self.db.page(view, limit=_PAGE)
@@ -248,7 +265,7 @@ class Client:
 
     def _head(self, view: str, size: int, design_doc: str = MONITOR.name) -> list[Doc]:
         """The first documents in the store's order, which costs no look at the others."""
-        with self._step(), self._design(design_doc):
+        with self._step(), _not_found_too():
             return self.db.page(_view(view, design_doc), limit=size).docs
 
 
@@ -256,7 +273,9 @@ class CouchDB(Client):
     """The client under its classic name and arguments.
 
     ``url`` is a CouchDB server, whose database ``db`` is meant, or the address of a pool of any other kind, which
-    is the whole address.
+    is the whole address. ``create`` makes the database, and the views of a pool where they are missing.
+    ``ssl_verification`` is meant for certificates that nobody vouches for; name your own authority by ``?ca=FILE`` at
+    the end of the URL instead.
     """
 
     def __init__(
@@ -268,18 +287,30 @@ class CouchDB(Client):
         ssl_verification: bool = True,
         create: bool = False,
     ) -> None:
-        if not ssl_verification and url.startswith(("https:", "couchdbs:")):
-            raise Unsupported("certificates are always verified", hint="name your own CA in SSL_CERT_FILE")
-        is_server = url.startswith(("http:", "https:", "couchdb:", "couchdbs:"))
-        address = f"{url.rstrip('/')}/{quote(db, safe='')}" if is_server else url
-        super().__init__(open_store(address, create=create, username=username, password=password or None))
+        if not url.lower().startswith(_SERVERS):
+            super().__init__(open_store(url, create=create))
+            return
+        server = read_url(url, "url")
+        secret = password or (server.password.reveal() if server.password and username is None else None)
+        base, _, query = server.url.partition("?")
+        address = f"{base.rstrip('/')}/{quote(db, safe='')}" + (f"?{query}" if query else "")
+        access = {"username": username or server.username, "password": secret, "verified": ssl_verification}
+        if not ssl_verification:
+            log.warning("the certificate of %s is not verified: anybody in between can read the password", base)
+        super().__init__(open_store(address, create=create, plain=True, **access))
 
 
 def _view(view: str, design_doc: str) -> View:
+    return View.parse(view if "/" in view else f"{design_doc}/{view}")
+
+
+@contextmanager
+def _not_found_too() -> Iterator[None]:
+    """Within it `NoSuchView` is CouchDB's error of what is not found, too."""
     try:
-        return view_of(view, design_doc)
-    except UsageError as error:
-        _raise_not_found(error.message, error.hint)
+        yield
+    except NoSuchView as error:
+        raise _not_found()(error.message, hint=error.hint) from None
 
 
 @cache
@@ -290,15 +321,7 @@ def _twofold(ours: type[PicasError], theirs: str) -> type[PicasError]:
 
 
 def _not_found() -> type[PicasError]:
-    return _twofold(_MissingView, "ResourceNotFound")
-
-
-class _MissingView(UsageError):
-    """The pool has no view or design document of that name."""
-
-
-def _raise_not_found(message: str, hint: str) -> NoReturn:
-    raise _not_found()(message, hint=hint) from None
+    return _twofold(NoSuchView, "ResourceNotFound")
 
 
 def _as_couchdb(conflict: Conflict) -> PicasError:

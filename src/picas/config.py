@@ -12,30 +12,24 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
+from picas import conf_yml
 from picas.crypto import decrypt_password, read_key
 from picas.errors import ConfigError
+from picas.files import read_text
 
-__all__ = ["PoolAddress", "Secret", "find_pool"]
+__all__ = ["PoolAddress", "Secret", "find_pool", "read_url", "without_credentials"]
 
-_MAX_FILE_BYTES = 1_000_000
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _COUCHDB = re.compile(r"(https?|couchdbs?)://[^/]", re.IGNORECASE)
 _ESCAPES = "in a user name or password write : / ? # @ as %3A %2F %3F %23 %40"
-
-# Keys of PiCaS's conf.yml, all needed, and the variables that stand in for them.
-_PICAS_VARIABLES = {
-    "host_url": "PICAS_HOST_URL",
-    "database": "PICAS_DATABASE",
-    "username": "PICAS_USERNAME",
-    "password": "PICAS_PASSWORD",
-}
-_PICAS_KEYS = ("host_url", "database", "username", "encrypted_password")
+# To the last @ before a space or quote: a password may have any of : / @ in it.
+_CREDENTIALS = re.compile(r"(?<=://)[^\s\"'<>/:]*:[^\s\"'<>]*@")
 
 
 class Secret:
@@ -74,6 +68,11 @@ class PoolAddress:
     origin: str
 
 
+def without_credentials(text: str) -> str:
+    """Give a text in which no URL has a ``user:password@``, fit to be shown or kept."""
+    return _CREDENTIALS.sub("", text)
+
+
 def find_pool(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> PoolAddress:
     """Give the address of the pool that is meant, by the order at the top of this module.
 
@@ -101,12 +100,13 @@ def _address(text: str, origin: str, folder: Path, home: Path) -> PoolAddress:
     if not text:
         raise ConfigError(f"{origin}: the pool address is empty", hint="give a path or a URL")
     if _SCHEME.match(text):
-        return _from_url(text, origin)
+        return read_url(text, origin)
     path = home / text[2:] if text.startswith("~/") else folder / text
     return PoolAddress(url=str(path), origin=origin)
 
 
-def _from_url(text: str, origin: str) -> PoolAddress:
+def read_url(text: str, origin: str) -> PoolAddress:
+    """Take user name and password out of a URL; ``ConfigError``, which ``origin`` begins, when it has them astray."""
     parts = _split(text, origin)
     userinfo, _, host = parts.netloc.rpartition("@")
     username, colon, password = userinfo.partition(":")
@@ -139,21 +139,17 @@ def _split(text: str, origin: str) -> SplitResult:
 
 
 def _from_variables(environ: Mapping[str, str]) -> PoolAddress | None:
-    given = _picas_variables(environ)
+    given = conf_yml.given_in(environ)
     if "host_url" not in given or "database" not in given:
         return None
     return _couchdb(given, "PICAS_HOST_URL")
-
-
-def _picas_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    return {key: environ[name] for key, name in _PICAS_VARIABLES.items() if environ.get(name)}
 
 
 def _couchdb(given: Mapping[str, str], origin: str) -> PoolAddress:
     """Put PiCaS's four values together; a user name or password of their own wins over those in the URL."""
     if not _COUCHDB.match(given["host_url"]):
         raise ConfigError(f"{origin}: the server's address must begin with https:// or http://")
-    server = _from_url(given["host_url"].strip(), origin)
+    server = read_url(given["host_url"].strip(), origin)
     return PoolAddress(
         url=f"{server.url.rstrip('/')}/{quote(given['database'], safe='')}",
         username=given.get("username", server.username),
@@ -165,7 +161,7 @@ def _couchdb(given: Mapping[str, str], origin: str) -> PoolAddress:
 def _from_toml(cwd: Path, home: Path) -> PoolAddress | None:
     for folder in (cwd, *cwd.parents):
         path = folder / "picas.toml"
-        text = _text_of(path)
+        text = read_text(path)
         if text is not None:
             return _address(_pool_in_toml(path, text), str(path), folder, home)
     return None
@@ -194,16 +190,13 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
 
 
 def _from_conf(path: Path, environ: Mapping[str, str]) -> PoolAddress | None:
-    text = _text_of(path)
-    if text is None:
+    stored = conf_yml.read(path)
+    if stored is None:
         return None
-    given = {**_picas_conf(path, text), **_picas_variables(environ)}
-    covered = {*given, "encrypted_password"} if "password" in given else set(given)
-    missing = [key for key in _PICAS_KEYS if key not in covered]
-    if missing:
-        raise ConfigError(f"{path}: {missing[0]} is missing", hint="picas-cli init writes this file")
-    if "password" not in given:
-        given["password"] = _decrypted(path, given["encrypted_password"])
+    given = {**stored, **conf_yml.given_in(environ)}
+    password = given.pop("password", None)
+    conf_yml.check(given if password is None else {"encrypted_password": "", **given}, str(path))
+    given["password"] = password or _decrypted(path, given["encrypted_password"])
     return _couchdb(given, str(path))
 
 
@@ -213,74 +206,3 @@ def _decrypted(path: Path, encrypted: str) -> str:
     except UnicodeDecodeError:
         # Its message would hold a piece of the password.
         raise ConfigError(f"{path}: the decrypted password is not UTF-8 text") from None
-
-
-def _picas_conf(path: Path, text: str) -> dict[str, str]:
-    """Read ``key: value`` lines from the YAML parser's events: nothing is constructed, aliases expand to nothing."""
-    import yaml
-
-    values: dict[str, str] = {}
-    try:
-        for key, value in _scalar_pairs(path, text):
-            line = key.start_mark.line + 1
-            if key.value not in _PICAS_KEYS:
-                hint = f"known keys: {', '.join(_PICAS_KEYS)}"
-                raise ConfigError(f"{path} line {line}: unknown key {key.value!r}", hint=hint)
-            if key.value in values:
-                raise ConfigError(f"{path} line {line}: {key.value} is there twice")
-            # Plain, not quoted: YAML's ways to write nothing.
-            if not (value.style is None and value.value in {"", "~", "null"}):
-                values[key.value] = value.value
-    except yaml.YAMLError as error:
-        raise _bad_yaml(path, error) from error
-    return values
-
-
-def _scalar_pairs(path: Path, text: str) -> list[tuple[Any, Any]]:
-    """Give the (key, value) events of a document that is one flat mapping; ``ConfigError`` for any other."""
-    import yaml
-
-    frame = (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentStartEvent, yaml.DocumentEndEvent)
-    events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
-    scalars: list[Any] = []
-    expected: type[yaml.Event] = yaml.MappingStartEvent
-    for event in events:
-        if isinstance(event, frame):
-            continue
-        if expected is yaml.ScalarEvent and isinstance(event, yaml.MappingEndEvent):
-            expected = yaml.StreamEndEvent
-        elif not isinstance(event, expected) or getattr(event, "tag", None):
-            hint = "one 'key: value' per line, without aliases, tags or nesting"
-            raise ConfigError(f"{path} line {event.start_mark.line + 1}: not a plain value", hint=hint)
-        elif expected is yaml.ScalarEvent:
-            scalars.append(event)
-        else:
-            expected = yaml.ScalarEvent
-    return list(zip(scalars[::2], scalars[1::2], strict=True))
-
-
-def _bad_yaml(path: Path, error: Exception) -> ConfigError:
-    mark = getattr(error, "problem_mark", None)
-    where = f"{path} line {mark.line + 1}" if mark else str(path)
-    return ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'it is not text'}")
-
-
-def _text_of(path: Path) -> str | None:
-    """Give a configuration file's text, None when there is no such file."""
-    try:
-        # A pipe or device of that name would block, or never end.
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: too large for a configuration file (the limit is 1 MB)")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not a text file (UTF-8)") from error
-    if not text.strip():
-        raise ConfigError(f"{path}: the file is empty", hint="fill it in or remove it")
-    return text

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
+from typing import BinaryIO
 
 from picas.errors import ConfigError
+from picas.files import MissingFile, make_folder, write_new
 
 __all__ = ["CRYPTO_KEY_PATH", "decrypt_password", "encrypt_password", "generate_and_save_key", "read_key"]
 
@@ -18,6 +21,7 @@ __all__ = ["CRYPTO_KEY_PATH", "decrypt_password", "encrypt_password", "generate_
 CRYPTO_KEY_PATH = os.path.expanduser("~/.config/picas/key.dat")  # noqa: PTH111
 
 _MAX_KEY_BYTES = 1024
+_WRITING_SECONDS = 1.0
 
 
 def generate_and_save_key(key_path: str | os.PathLike[str] | None = None, skip_if_exists: bool = True) -> None:
@@ -31,8 +35,8 @@ def generate_and_save_key(key_path: str | os.PathLike[str] | None = None, skip_i
 
     path = Path(key_path or CRYPTO_KEY_PATH)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        saved = _write_new(path, Fernet.generate_key())
+        make_folder(path.parent)
+        saved = write_new(path, Fernet.generate_key())
     except OSError as error:
         raise ConfigError(f"{path}: the key cannot be saved: {error.strerror}") from error
     if not saved and not skip_if_exists:
@@ -43,16 +47,17 @@ def generate_and_save_key(key_path: str | os.PathLike[str] | None = None, skip_i
 def read_key(key_path: str | os.PathLike[str] | None = None) -> bytes:
     """Give the key in ``key_path`` (default ``CRYPTO_KEY_PATH``).
 
-    Raises ``ConfigError`` when it is missing, cannot be read, or may be read by others than its owner.
+    Raises ``ConfigError`` when it is missing (then it is a ``FileNotFoundError`` too), cannot be read, or may be
+    read by others than its owner.
     """
     path = Path(key_path or CRYPTO_KEY_PATH)
     try:
         with path.open("rb") as file:
             _refuse_shared(path, file.fileno())
-            return file.read(_MAX_KEY_BYTES)
+            return _content(file)
     except FileNotFoundError as error:
         hint = "picas-cli init makes one, and asks for the password again"
-        raise ConfigError(f"{path}: the key of the encrypted password is missing", hint=hint) from error
+        raise MissingFile(f"{path}: the key of the encrypted password is missing", hint=hint) from error
     except OSError as error:
         raise ConfigError(f"{path}: the key cannot be read: {error.strerror}") from error
 
@@ -85,21 +90,12 @@ def decrypt_password(encrypted: str | bytes, key: str | bytes | None = None) -> 
         raise _bad_key() from error
 
 
-def _write_new(path: Path, content: bytes) -> bool:
-    """Write a new private file; False, and nothing done, when something has that name already."""
-    # O_EXCL and O_NOFOLLOW: nobody's link or prepared file gets the key, and it is 0600 from its first byte.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except FileExistsError:
-        return False
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a Path cannot open a descriptor
-            file.write(content)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    return True
+def _content(file: BinaryIO) -> bytes:
+    """Read a key; one that is empty is being written at this moment, as when many pilots start at once."""
+    until = time.monotonic() + _WRITING_SECONDS
+    while not (content := file.read(_MAX_KEY_BYTES)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return content
 
 
 def _refuse_shared(path: Path, descriptor: int) -> None:
@@ -108,8 +104,10 @@ def _refuse_shared(path: Path, descriptor: int) -> None:
 
 
 def _as_bytes(text: str | bytes) -> bytes:
-    return text.encode() if isinstance(text, str) else text
+    # The bytes of a locale that is not UTF-8 come back as they were typed.
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
 
 
 def _bad_key() -> ConfigError:
-    return ConfigError("the key of the encrypted password is damaged", hint="picas-cli init makes a new one")
+    hint = "remove key.dat; picas-cli init makes a new one, and asks for the password again"
+    return ConfigError("the key of the encrypted password is damaged", hint=hint)

@@ -3,7 +3,8 @@
     PicasError                    a message in one line, a hint, an exit code
     ├── UsageError                the caller asked for something that makes no sense: correct the call
     │   ├── InvalidToken          a document that no store takes: correct the document
-    │   └── InvalidSelector       a condition that cannot be read: correct the condition
+    │   ├── InvalidSelector       a condition that cannot be read: correct the condition
+    │   └── NoSuchView            the pool has no view or design document of that name: correct it, or add it
     ├── ConfigError               a file, variable or address is wrong: correct the configuration
     ├── StoreError                the pool's database could not do it
     │   ├── StoreUnavailable      away, busy or full: the same call may be tried again later
@@ -26,6 +27,7 @@ __all__ = [
     "Conflict",
     "InvalidSelector",
     "InvalidToken",
+    "NoSuchView",
     "NothingMatched",
     "PicasError",
     "StoreError",
@@ -60,6 +62,10 @@ class InvalidToken(UsageError, ValueError):
 
 class InvalidSelector(UsageError, ValueError):
     """A condition cannot be read or uses what is not supported."""
+
+
+class NoSuchView(UsageError):
+    """The pool has no view, or no design document, of that name."""
 
 
 class ConfigError(PicasError):

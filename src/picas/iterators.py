@@ -206,7 +206,7 @@ def store_of(database: Any) -> TokenStore | None:
 
 def view_of(view: str, design_doc: str = "Monitor") -> View:
     """The view of this name, in this design document unless the name says another."""
-    return View.parse(view if "/" in view else f"{design_doc}/{view}")
+    return View.parse(view if "/" in view else f"{design_doc}/{view}", any_name=True)
 
 
 def pilot_id() -> str:

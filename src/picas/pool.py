@@ -140,7 +140,7 @@ class Pool:
         """
         given_back = []
         for pilot in self.store.pilots():
-            if pilot.alive:
+            if not pilot.lapsed:
                 continue
             held = parse({"claim.pilot": pilot.id})
             mine = self._pages(View(State.LOCKED), held)

@@ -26,10 +26,15 @@ class Row(dict[str, Any]):
 
 
 class ViewResult:
-    """The rows of a view as they were when it was asked for."""
+    """The rows of a view as they were when it was asked for.
 
-    def __init__(self, rows: list[Row]) -> None:
+    ``total_rows`` is how many it has in all, ``offset`` how many came before these; None where that is not known.
+    """
+
+    def __init__(self, rows: list[Row], *, total_rows: int | None = None, offset: int | None = None) -> None:
         self.rows = rows
+        self.total_rows = total_rows
+        self.offset = offset
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -42,6 +43,7 @@ MAX_KEYS = 10_000
 MAX_ID_BYTES = 255
 MAX_NAME_BYTES = 512
 _MAX_INTEGER = 2**53 - 1
+_LEAST_FLOAT = sys.float_info.min
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -252,6 +254,8 @@ class _Walk:
         elif isinstance(value, float):
             if not math.isfinite(value):
                 self.refuse(path, f"is {value}, which JSON does not have")
+            if value and abs(value) < _LEAST_FLOAT:
+                self.refuse(path, f"is {value}, which some databases round to zero", "write it as a string")
         elif isinstance(value, Mapping):
             self.mapping(value, path, depth + 1)
         elif isinstance(value, list):

@@ -9,7 +9,7 @@ import pytest
 
 from picas.clients import Client, CouchDB
 from picas.documents import Document, Task
-from picas.errors import ConfigError, Conflict, PicasError, StoreUnavailable, Unsupported, UsageError
+from picas.errors import Conflict, PicasError, StoreUnavailable, Unsupported, UsageError
 from picas.lifecycle import Claimant, State
 from picas.selectors import parse
 from picas.stores.base import Claim, Exchange, TokenStore
@@ -244,13 +244,9 @@ class TestOpening:
         with pytest.raises(PicasError):
             CouchDB(url=str(tmp_path / "none.db"))
 
-    def test_a_server_needs_a_store_that_is_still_to_come(self) -> None:
-        with pytest.raises(ConfigError):
-            CouchDB(db="mine")
-
-    def test_certificates_are_always_verified(self) -> None:
-        with pytest.raises(Unsupported):
-            CouchDB(url="https://couch.example", ssl_verification=False)
+    def test_a_server_that_is_not_there_is_said_to_be_away(self) -> None:
+        with pytest.raises(StoreUnavailable, match="127.0.0.1:1 cannot be reached"):
+            CouchDB(url="http://127.0.0.1:1", db="mine")
 
     def test_bug_4_a_copy_keeps_the_settings(self, tmp_path: Path) -> None:
         class Mine(CouchDB):

@@ -102,7 +102,7 @@ def test_what_cannot_start_fails_with_its_errno(picas: Cli) -> None:
         (["show"], 2, "no tokens were selected"),
         (["delete", "--all"], 6, ""),
         (["--pool", "missing.db", "ls"], 3, "there is no pool"),
-        (["--pool", "http://localhost:1/x", "ls"], 3, ""),
+        (["--pool", "http://localhost:1/x", "ls"], 4, "cannot be reached"),
         (["run", "--max-time", "soon"], 2, "--max-time 'soon' is not a time"),
         (["run", "--view", "Monitor/nothing"], 2, "no view named"),
         (["run", "--view", "Other/todo"], 2, "no design document 'Other'"),

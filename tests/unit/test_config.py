@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from picas.config import PoolAddress, Secret, find_pool
+from picas.config import PoolAddress, Secret, find_pool, without_credentials
 from picas.crypto import encrypt_password, generate_and_save_key, read_key
 from picas.errors import ConfigError
 
@@ -361,6 +361,20 @@ class TestSecret:
     def test_an_address_cannot_be_changed(self) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             PoolAddress(url="x", origin="y").url = "z"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://ann:hunter2@h:5984/db", "http://h:5984/db"),
+        ("got http://ann:hun/te@r2@h/db, 'https://:hunter2@h'", "got http://h/db, 'https://h'"),
+        ("http://a@b:hunter2@h/", "http://h/"),
+        ("http://h:5984/db mailed to ann@h", "http://h:5984/db mailed to ann@h"),
+        ("ann@h: https://ann@h/a", "ann@h: https://ann@h/a"),
+    ],
+)
+def test_without_credentials(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
 
 
 def test_importing_loads_no_parser_and_no_cryptography() -> None:

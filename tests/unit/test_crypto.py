@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def test_a_key_and_its_folder_are_their_owners_alone_under_any_umask(key_path: P
     generate_and_save_key()
     assert mode(key_path) == 0o600
     assert mode(key_path.parent) == 0o700
+
+
+def test_folders_above_that_are_missing_are_made_private_too(key_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        generate_and_save_key()
+    finally:
+        os.umask(before)
+    assert mode(key_path.parent.parent) == 0o700
 
 
 def test_a_key_is_private_from_its_first_byte(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +140,26 @@ def test_a_missing_key(key_path: Path) -> None:
         read_key()
     assert str(key_path) in raised.value.message
     assert raised.value.hint
+    assert isinstance(raised.value, FileNotFoundError)
+
+
+def test_a_key_that_another_process_is_writing_is_waited_for(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate_and_save_key()
+    key = read_key()
+    key_path.write_bytes(b"")
+    writer = threading.Thread(target=key_path.write_bytes, args=[key])
+    monkeypatch.setattr("time.sleep", lambda seconds: writer.ident or writer.start())
+    assert read_key() == key
+    writer.join()
+
+
+def test_a_key_that_stays_empty_is_damaged(key_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate_and_save_key()
+    key_path.write_bytes(b"")
+    monkeypatch.setattr(crypto, "_WRITING_SECONDS", 0.0)
+    with pytest.raises(ConfigError, match="damaged") as raised:
+        encrypt_password("x")
+    assert "remove key.dat" in raised.value.hint
 
 
 def test_a_key_that_is_a_folder(key_path: Path) -> None:
@@ -145,6 +175,11 @@ def test_a_password_comes_back_as_bytes(key_path: Path, password: str | bytes) -
     assert isinstance(encrypted, bytes)
     assert "p\u00e4ss".encode() not in encrypted
     assert decrypt_password(encrypted) == decrypt_password(encrypted.decode()) == "p\u00e4ss".encode()
+
+
+def test_a_password_typed_in_a_locale_that_is_not_utf8_keeps_its_bytes(key_path: Path) -> None:
+    generate_and_save_key()
+    assert decrypt_password(encrypt_password(os.fsdecode(b"p\xe4ss"))) == b"p\xe4ss"
 
 
 def test_a_key_can_be_given(tmp_path: Path) -> None:

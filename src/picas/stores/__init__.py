@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from picas.errors import ConfigError
 from picas.stores.base import TokenStore
@@ -11,23 +12,22 @@ from picas.stores.base import TokenStore
 __all__ = ["TokenStore", "open_store"]
 
 
-def open_store(
-    url: str, *, create: bool = False, username: str | None = None, password: str | None = None
-) -> TokenStore:
-    """The store at an address, observed: a path or ``sqlite:///path``, or ``memory:``.
+def open_store(url: str, *, create: bool = False, **access: Any) -> TokenStore:
+    """The store at an address, observed: a path, ``sqlite:///path``, ``couchdb(s)://``, ``http(s)://`` or ``memory:``.
 
-    ConfigError when there is no pool (unless ``create``) or the address is of no known kind.
+    ``create`` makes what is missing. ``access`` is for stores on servers: ``username`` and ``password``, and for
+    programs of PiCaS ``verified`` (false: any certificate will do) and ``plain`` (the password may cross a network
+    unencrypted). ConfigError when there is no pool, nobody is let in, or the address is of no known kind.
     """
     from picas.stores.observed import observe
 
-    del username, password
     scheme, colon, _ = url.partition(":")
     if not colon or len(scheme) == 1 or "/" in scheme:
         return observe(_open_sqlite(url, create=create))
-    if scheme not in _KINDS:
+    if scheme.lower() not in _KINDS:
         known = ", ".join(f"{name}:" for name in _KINDS)
         raise ConfigError(f"pools at {scheme}: are not known", hint=f"known are a path, {known}")
-    return observe(_KINDS[scheme](url, create=create))
+    return observe(_KINDS[scheme.lower()](url, create=create, **access))
 
 
 def _open_sqlite(url: str, *, create: bool) -> TokenStore:
@@ -36,18 +36,32 @@ def _open_sqlite(url: str, *, create: bool) -> TokenStore:
     return SqliteStore.open(Path(url).expanduser(), create=create)
 
 
-def _open_sqlite_url(url: str, *, create: bool) -> TokenStore:
+def _open_sqlite_url(url: str, *, create: bool, **access: Any) -> TokenStore:
+    del access
     path = url.removeprefix("sqlite:")
     if path.startswith("//"):
         path = path.removeprefix("//").removeprefix("/") if path.startswith("///.") else path.removeprefix("//")
     return _open_sqlite(path, create=create)
 
 
-def _open_memory(url: str, *, create: bool) -> TokenStore:
+def _open_memory(url: str, *, create: bool, **access: Any) -> TokenStore:
     from picas.stores.memory import MemoryStore
 
-    del url, create
+    del url, create, access
     return MemoryStore()
 
 
-_KINDS: dict[str, Callable[..., TokenStore]] = {"sqlite": _open_sqlite_url, "memory": _open_memory}
+def _open_couchdb(url: str, *, create: bool, **access: Any) -> TokenStore:
+    from picas.stores.couchdb import CouchStore, read_address
+
+    return CouchStore.open(read_address(url, **access), create=create)
+
+
+_KINDS: dict[str, Callable[..., TokenStore]] = {
+    "sqlite": _open_sqlite_url,
+    "couchdb": _open_couchdb,
+    "couchdbs": _open_couchdb,
+    "http": _open_couchdb,
+    "https": _open_couchdb,
+    "memory": _open_memory,
+}

@@ -16,13 +16,15 @@ Rules for every store:
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any
 
-from picas.errors import Conflict, InvalidToken
-from picas.lifecycle import Claimant, Doc, Edit, Outcome, State
+from picas.errors import ClaimLost, Conflict, InvalidToken
+from picas.lifecycle import Claimant, Doc, Edit, Outcome, State, state_of
+from picas.rows import Row
 from picas.selectors import Selector
 from picas.tokens import Requirements
 from picas.views import Design, View
@@ -39,6 +41,8 @@ __all__ = [
     "Problem",
     "Settlement",
     "TokenStore",
+    "ViewServer",
+    "lost",
 ]
 
 
@@ -52,6 +56,14 @@ class Capabilities:
     """Several processes can work on it at once."""
     atomic_load: bool
     """`load` adds all documents or none."""
+    javascript: bool = False
+    """It has views that people write in JavaScript, and users: `TokenStore.server` is there."""
+    wakes_for_work_only: bool = False
+    """`TokenStore.wait` wakes for tokens that came to wait, not for every change."""
+    exact_digests: bool = True
+    """The digest in the stub of an attachment is that of its bytes."""
+    exact_numbers: bool = True
+    """Numbers keep their kind and sign: 1.0 does not come back as 1, nor -0.0 as 0.0."""
     note: str = ""
 
 
@@ -118,9 +130,11 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class PilotRecord:
-    """What a pilot says of itself with each beat; ``silent`` and ``orders`` are added by the store.
+    """What a pilot says of itself with each beat; ``silent``, ``watched`` and ``orders`` are added by the store.
 
-    ``lease`` and ``silent`` are seconds, ``started_at`` unix seconds; ``orders`` is empty, ``drain`` or ``stop``.
+    ``lease``, ``silent`` and ``watched`` are seconds, ``started_at`` unix seconds; ``orders`` is empty, ``drain`` or
+    ``stop``. ``silent`` is for how long nothing was heard by the store's clock; ``watched`` for how long whoever asks
+    has seen that itself, where pilots and store can lose sight of each other, else it is without end.
     """
 
     id: str
@@ -135,11 +149,17 @@ class PilotRecord:
     job: Mapping[str, str | None] = field(default_factory=dict)
     orders: str = ""
     silent: float = 0.0
+    watched: float = math.inf
 
     @property
     def alive(self) -> bool:
         """Whether the pilot has been heard of within its lease."""
         return self.silent <= self.lease
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether its lease is over for certain, so that its tokens may be given back."""
+        return not self.alive and self.watched > self.lease
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,12 +179,55 @@ class Problem:
     mended: bool = False
 
 
+class ViewServer(ABC):
+    """What a database has beyond the waist that runs views in JavaScript and has users: CouchDB."""
+
+    @abstractmethod
+    def rows(
+        self, design: str, view: str, params: Mapping[str, Any], keys: Sequence[Any] | None = None
+    ) -> tuple[list[Row], dict[str, Any]]:
+        """Rows of a view by the server's own parameters, and what else it says of them (``total_rows``, ``offset``)."""
+
+    @abstractmethod
+    def document_count(self) -> int:
+        """How many documents the database has, design documents included."""
+
+    @abstractmethod
+    def put_view(self, design: str, view: str, source: Mapping[str, str]) -> None:
+        """Add or replace a view: its ``map`` function, and its ``reduce`` function if it has one."""
+
+    @abstractmethod
+    def security(self, new: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Who may use the database: ``admins`` and ``members``, ``names`` and ``roles`` of each.
+
+        ``new`` replaces what there is.
+        """
+
+    @abstractmethod
+    def findings(self) -> Iterator[tuple[str, str]]:
+        """What there is to know of the server, each with ``ok``, ``warn`` or ``bad``."""
+
+    @abstractmethod
+    def users(self) -> list[dict[str, Any]]:
+        """The users of the server: ``name`` and ``roles`` of each."""
+
+    @abstractmethod
+    def add_user(self, name: str, password: str, roles: Sequence[str]) -> bool:
+        """Add a user of the server; False when there is one of that name."""
+
+    @abstractmethod
+    def set_password(self, name: str, password: str) -> bool:
+        """Give a user another password, and leave all else of it; False when there is none of that name."""
+
+
 class TokenStore(ABC):
     """A database that holds one pool."""
 
     capabilities: Capabilities
     url: str
     """The address, without secrets."""
+    server: ViewServer | None = None
+    """What only CouchDB has, with ``capabilities.javascript``."""
 
     @abstractmethod
     def now(self) -> float:
@@ -272,7 +335,10 @@ class TokenStore(ABC):
 
     @abstractmethod
     def wait(self, seconds: float) -> bool:
-        """Block until something changed in the pool, at most so long; whether it did. Callable from any thread."""
+        """Block until something changed in the pool, at most so long; whether it did. Callable from any thread.
+
+        With ``capabilities.wakes_for_work_only`` what counts are tokens that came to wait.
+        """
 
     @abstractmethod
     def check(self, *, mend: bool = False) -> list[Problem]:
@@ -289,3 +355,15 @@ class TokenStore(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back what the store holds open; closing twice is no error."""
+
+
+def lost(token_id: str, fence: int, current: Mapping[str, Any]) -> ClaimLost:
+    """Why a claim is not in force any more, in words, given the token as it is; empty when it was deleted."""
+    holder = current.get("claim")
+    if not current:
+        found = "it was deleted"
+    elif isinstance(holder, Mapping) and state_of(current) is State.LOCKED:
+        found = f"it is held by pilot {holder.get('pilot')} (claim {holder.get('fence')})"
+    else:
+        found = f"it is {state_of(current) or 'no token'} now"
+    return ClaimLost(f"token {token_id}: claim {fence} is over, {found}; result superseded")

@@ -22,6 +22,7 @@ class Observed(TokenStore):
         self.store = store
         self.capabilities = store.capabilities
         self.url = store.url
+        self.server = store.server
         self.calls: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()
 

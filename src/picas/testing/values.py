@@ -33,7 +33,7 @@ TEXTS = {
 VALUES: dict[str, Any] = {
     "largest integers": [2**53 - 1, -(2**53) + 1],
     "zeros": [0, 0.0, -0.0],
-    "floats": [0.1, 1e300, 5e-324, 1.7976931348623157e308, 3.0],
+    "floats": [0.1, 1e300, 2.2250738585072014e-308, 1.7976931348623157e308, 3.0],
     "truths": [True, False, None],
     "numbers in text": ["1", "1.0", "true", "null", "NaN"],
     "empty ones": [[], {}, [[]], [{}]],
@@ -81,6 +81,7 @@ BAD_DOCUMENTS: dict[str, dict[str, Any]] = {
     "Infinity": {"n": [float("-inf")]},
     "2**53": {"n": 2**53},
     "-2**53": {"n": {"m": -(2**53)}},
+    "a float that some round to zero": {"n": 5e-324},
     "5,000 digits": {"n": 10**5000},
     "depth 101": {"n": json.loads("[" * 100 + "]" * 100)},
     "10,001 fields": {"n": {f"f{n}": n for n in range(10_001)}},
@@ -113,6 +114,19 @@ def exact(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def told(store: TokenStore, value: Any) -> str:
+    """The same as exactly as the store tells numbers apart."""
+    return exact(value if store.capabilities.exact_numbers else _floats(value))
+
+
+def _floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _floats(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_floats(one) for one in value]
+    return float(value) + 0.0 if type(value) in (int, float) else value
+
+
 class TestValues:
     @pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
     def test_text_comes_back_exactly(self, store: TokenStore, text: str) -> None:
@@ -123,15 +137,15 @@ class TestValues:
     @pytest.mark.parametrize("value", VALUES.values(), ids=list(VALUES))
     def test_values_come_back_exactly(self, store: TokenStore, value: Any) -> None:
         put(store, "a", input=value)
-        assert exact(found(store, "a")["input"]) == exact(value)
+        assert told(store, found(store, "a")["input"]) == told(store, value)
 
     @pytest.mark.parametrize("value", VALUES.values(), ids=list(VALUES))
     def test_also_after_a_claim_and_a_settlement(self, store: TokenStore, value: Any) -> None:
         put(store, "a", input=value)
         (doc,) = claim(store)
-        assert exact(doc["input"]) == exact(value)
-        assert exact(settle(store, doc)["input"]) == exact(value)
-        assert exact(found(store, "a")["input"]) == exact(value)
+        assert told(store, doc["input"]) == told(store, value)
+        assert told(store, settle(store, doc)["input"]) == told(store, value)
+        assert told(store, found(store, "a")["input"]) == told(store, value)
 
     @pytest.mark.parametrize("fields", BAD_DOCUMENTS.values(), ids=list(BAD_DOCUMENTS))
     def test_what_cannot_be_kept_is_refused_when_it_is_added(self, store: TokenStore, fields: dict[str, Any]) -> None:
@@ -157,7 +171,7 @@ class TestValues:
             else:
                 doc = found(store, "a")
                 store.delete([doc])
-                assert exact(doc["input"]) == exact(value)
+                assert told(store, doc["input"]) == told(store, value)
 
         check()
 

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import IO
 
 from picas import lifecycle, tokens
-from picas.errors import Conflict, InvalidToken, UsageError
+from picas.errors import Conflict, InvalidToken, Unsupported, UsageError
 from picas.lifecycle import Doc, State
 from picas.selectors import Selector
 from picas.stores.base import (
@@ -26,8 +26,9 @@ from picas.stores.base import (
     Problem,
     Settlement,
     TokenStore,
+    lost,
 )
-from picas.stores.memory.state import Pool, lost
+from picas.stores.memory.state import Pool
 from picas.views import MONITOR, Design, View
 
 __all__ = ["MemoryStore"]
@@ -116,7 +117,7 @@ class MemoryStore(TokenStore):
         with self._pool.step():
             row = self._pool.rows.get(token_id)
             if fence is not None and not (row and lifecycle.holds(row.doc, fence)):
-                raise lost(token_id, row)
+                raise lost(token_id, fence, row.doc if row else {})
             if row is None:
                 raise Conflict(
                     f"token {token_id} does not exist", hint="an attachment belongs to a token; put it first"
@@ -165,6 +166,8 @@ class MemoryStore(TokenStore):
             self._pool.pilots.pop(pilot, None)
 
     def install(self, design: Design) -> None:
+        if design.javascript is not None:
+            raise Unsupported(f"the views of {design.name!r} are in JavaScript, which runs in CouchDB only")
         if design.name == MONITOR.name and design.selector is not None:
             raise UsageError(f"{MONITOR.name} has no condition", hint="give the design document another name")
         with self._pool.step():

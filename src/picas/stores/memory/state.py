@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from picas import lifecycle, tokens
-from picas.errors import ClaimLost, Conflict, InvalidToken, UsageError
+from picas.errors import Conflict, InvalidToken, NoSuchView, UsageError
 from picas.lifecycle import Doc, State
 from picas.selectors import Selector, matches
-from picas.stores.base import Claim, PilotRecord, Settlement
+from picas.stores.base import Claim, PilotRecord, Settlement, lost
 from picas.stores.memory.rows import File, Row, check, content, listed
 from picas.tokens import Requirements
-from picas.views import MONITOR, Design, View
+from picas.views import MONITOR, Design, View, no_handwritten
 
-__all__ = ["Pool", "lost"]
+__all__ = ["Pool"]
 
 
 class Pool:
@@ -85,7 +85,7 @@ class Pool:
         token_id, fence = settlement.doc["_id"], lifecycle.fence_of(settlement.doc)
         row = self.rows.get(token_id)
         if row is None or not lifecycle.holds(row.doc, fence, (settlement.doc.get("claim") or {}).get("pilot")):
-            return lost(token_id, row)
+            return lost(token_id, fence, row.doc if row else {})
         files = {tokens.check_attachment_name(name): content(one) for name, one in settlement.attachments.items()}
         new = {**lifecycle.settle(row.doc, settlement.outcome, self.clock()), "_id": token_id}
         check(new)
@@ -99,6 +99,7 @@ class Pool:
 
     def select(self, view: View | None, where: Selector | None) -> Iterator[Row]:
         """The rows of a view, or all, that match; in order of age."""
+        no_handwritten(view)
         conditions = [where, self._design(view.design).selector if view else None]
         asked = [condition for condition in conditions if condition is not None]
         for row in self.rows.values():
@@ -164,7 +165,7 @@ class Pool:
 
     def _design(self, name: str) -> Design:
         if name not in self.designs:
-            raise UsageError(f"no design document named {name!r}", hint=f"there are {', '.join(self.designs)}")
+            raise NoSuchView(f"no design document named {name!r}", hint=f"there are {', '.join(self.designs)}")
         return self.designs[name]
 
 
@@ -186,12 +187,3 @@ def _fits(doc: Doc, offer: Requirements | None) -> bool:
         return tokens.requirements(doc).within(offer)
     except InvalidToken:
         return False
-
-
-def lost(token_id: str, row: Row | None) -> ClaimLost:
-    if row is None:
-        return ClaimLost(f"token {token_id} has been deleted; result superseded")
-    holder = row.doc.get("claim")
-    by = holder.get("pilot") if isinstance(holder, Mapping) else ""
-    what = f"was claimed by pilot {by}" if by else f"is {row.state or 'no token'}"
-    return ClaimLost(f"token {token_id} {what} meanwhile; result superseded", hint="its output is left on disk")

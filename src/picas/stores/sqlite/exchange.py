@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from picas import lifecycle, tokens
-from picas.errors import ClaimLost, Conflict, InvalidToken
+from picas.errors import Conflict, InvalidToken
 from picas.lifecycle import Doc, State, fence_of, holds
 from picas.selectors import Selector, to_sql
-from picas.stores.base import Claim, Settlement
+from picas.stores.base import Claim, Settlement, lost
 from picas.stores.sqlite import files, rows
 from picas.stores.sqlite.connection import Sql
 from picas.tokens import Requirements
@@ -50,18 +50,6 @@ def _check(new: Doc, settlement: Settlement) -> None:
 def _holder(doc: Mapping[str, Any]) -> object:
     holder = doc.get("claim")
     return holder.get("pilot") if isinstance(holder, Mapping) else None
-
-
-def lost(token_id: str, fence: int, current: Mapping[str, Any]) -> ClaimLost:
-    """Why a claim is not in force any more, in words."""
-    holder = current.get("claim") or {}
-    if not current:
-        found = "it was deleted"
-    elif holder and lifecycle.state_of(current) is State.LOCKED:
-        found = f"it is held by pilot {holder.get('pilot')} (claim {holder.get('fence')})"
-    else:
-        found = f"it is {lifecycle.state_of(current) or 'no token'} now"
-    return ClaimLost(f"token {token_id}: claim {fence} is over, {found}; result superseded")
 
 
 def claim(sql: Sql, wish: Claim, selector: Selector | None, now: float) -> list[Doc]:

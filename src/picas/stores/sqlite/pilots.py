@@ -41,12 +41,12 @@ def listed(db: Database) -> list[PilotRecord]:
 
 def _record(fields: Mapping[str, Any], orders: str, silent: float | None) -> PilotRecord:
     known = {field.name for field in dataclasses.fields(PilotRecord)}
-    kept = {name: value for name, value in fields.items() if name in known}
+    kept = {name: value for name, value in fields.items() if name in known and name != "watched"}
     kept |= {"orders": orders, "silent": silent if silent is not None else float("inf")}
     return PilotRecord(**kept)
 
 
 def _dumped(record: PilotRecord) -> str:
     fields = dataclasses.asdict(record)
-    del fields["orders"], fields["silent"]
+    del fields["orders"], fields["silent"], fields["watched"]
     return json.dumps(fields)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from picas import tokens
-from picas.errors import Conflict, InvalidToken, UsageError
+from picas.errors import Conflict, InvalidToken, NoSuchView, Unsupported
 from picas.lifecycle import Doc, State, holds, state_of
 from picas.selectors import Selector, both, to_sql
 from picas.stores.base import (
@@ -24,10 +24,11 @@ from picas.stores.base import (
     Problem,
     Settlement,
     TokenStore,
+    lost,
 )
 from picas.stores.sqlite import checks, exchange, files, loading, pilots, rows
 from picas.stores.sqlite.connection import SQLITE_VERSION, Database, Sql
-from picas.views import MONITOR, Design, View
+from picas.views import MONITOR, Design, View, no_handwritten
 
 __all__ = ["SqliteStore"]
 
@@ -105,6 +106,7 @@ class SqliteStore(TokenStore):
 
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None = None) -> Exchange:
         if claim is not None:
+            no_handwritten(claim.view)
             self._watcher.prime()
         if not settlements and claim is not None and self.next_ready(claim.view) != 0:
             return Exchange(settled=[], claimed=[])
@@ -120,6 +122,7 @@ class SqliteStore(TokenStore):
     def page(
         self, view: View | None, *, after: str | None = None, limit: int = 100, where: Selector | None = None
     ) -> Page:
+        no_handwritten(view)
         selector = both(self._selector(view.design) if view else None, where)
         condition, values = to_sql(selector, "doc") if selector else ("1", [])
         state = "state=?" if view else "state>=?"
@@ -139,6 +142,7 @@ class SqliteStore(TokenStore):
         return {state: found.get(rows.STATES[state], 0) for state in State}
 
     def next_ready(self, view: View) -> float | None:
+        no_handwritten(view)
         selector = self._selector(view.design)
         condition, values = to_sql(selector, "doc") if selector else ("1", [])
         base = f"FROM tokens WHERE state=1 AND {condition}"
@@ -195,6 +199,8 @@ class SqliteStore(TokenStore):
             sql.execute("DELETE FROM pilots WHERE id=?", (pilot,))
 
     def install(self, design: Design) -> None:
+        if design.javascript is not None:
+            raise Unsupported(f"the views of {design.name!r} are in JavaScript, which runs in CouchDB only")
         if design.name == MONITOR.name:
             return
         source = json.dumps(design.selector.source) if design.selector else None
@@ -242,7 +248,7 @@ class SqliteStore(TokenStore):
         self.designs()
         if design not in self._designs:
             names = ", ".join(self._designs)
-            raise UsageError(
+            raise NoSuchView(
                 f"pool has no design document {design!r}", hint=f"it has {names}; `picas view add` adds one"
             )
         return self._designs[design].selector
@@ -256,7 +262,7 @@ class SqliteStore(TokenStore):
     def _check_fence(self, row: Any, token_id: str, fence: int | None) -> Doc:
         doc = rows.read(row[0]) if row else {}
         if fence is not None and not holds(doc, fence):
-            raise exchange.lost(token_id, fence, doc)
+            raise lost(token_id, fence, doc)
         if not doc:
             raise Conflict(f"token {token_id} does not exist")
         return doc

@@ -1,0 +1,1 @@
+"""PiCaS's own command line."""

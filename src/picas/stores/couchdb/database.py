@@ -1,0 +1,195 @@
+"""What one database is asked, in CouchDB's protocol (https://docs.couchdb.org/en/stable/api/database/)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from picas.errors import ConfigError, InvalidToken, NoSuchView, StoreFailure
+from picas.lifecycle import Doc
+from picas.stores.couchdb.transport import Answer, Http
+
+__all__ = ["VIEW_SECONDS", "Database", "TooLarge"]
+
+VIEW_SECONDS = 300.0
+"""Seconds for the first rows of a view: the server builds its index first."""
+
+
+class TooLarge(InvalidToken):
+    """The server does not take so many bytes."""
+
+
+class Database:
+    """A database over HTTP. Each method is one request."""
+
+    def __init__(self, http: Http) -> None:
+        self.http = http
+        self.path = http.address.path
+        self._selects = True
+
+    def info(self) -> dict[str, Any] | None:
+        """What the server says of the database; None when it is not there."""
+        answer = self.http.request("GET", self.path)
+        return None if answer.status == 404 else self._object(answer)
+
+    def create(self) -> bool:
+        """Make it; whether it was not there before."""
+        answer = self.http.request("PUT", self.path, repeat=True)
+        if answer.status == 400:
+            raise ConfigError(
+                f"{self._name} is no name for a database",
+                hint="lower-case letters, digits and _ $ ( ) + - /, a letter first",
+            )
+        return answer.status in (201, 202)
+
+    def drop(self) -> None:
+        """Delete it with all it holds."""
+        self.http.request("DELETE", self.path, repeat=True)
+
+    def bulk(self, docs: Sequence[bytes]) -> list[dict[str, Any]]:
+        """Write documents, given as JSON; a row for each, in their order, with ``rev`` or ``error``.
+
+        `Unsure` when no answer comes, `TooLarge` when the server does not take so much at once.
+        """
+        body = b'{"docs":[' + b",".join(docs) + b"]}"
+        answer = self.http.request("POST", f"{self.path}/_bulk_docs", body=body)
+        if answer.status == 413:
+            raise TooLarge(
+                f"a write of {len(body):,} bytes is more than {self._name} takes",
+                hint="the server's limits are max_document_size and max_http_request_size",
+            )
+        rows = self.http.json(self._found(answer))
+        if not isinstance(rows, list) or len(rows) != len(docs):
+            raise StoreFailure(f"{self._name} answered a write of {len(docs)} documents with something else")
+        return rows
+
+    def docs(self, ids: Sequence[str], **params: str) -> list[Doc | None]:
+        """The documents of these ids, in their order; None where there is none, or it was deleted."""
+        if not ids:
+            return []
+        rows = self._rows(f"{self.path}/_all_docs", {"include_docs": "true", **params}, {"keys": list(ids)})
+        return [row.get("doc") for row in rows]
+
+    def all_docs(self, **params: Any) -> list[dict[str, Any]]:
+        """Rows of all documents, in order of id; parameters as of a view."""
+        return self._rows(f"{self.path}/_all_docs", _encoded(params))
+
+    def doc(self, doc_id: str, **params: str) -> Doc | None:
+        """One document of any kind; None when it is not there."""
+        answer = self.http.request("GET", self.of(doc_id), params=params)
+        return None if answer.status == 404 else self._object(answer)
+
+    def put(self, doc: Mapping[str, Any]) -> bool:
+        """Write one document of any kind; False for a conflict. The same again does no harm."""
+        answer = self.http.request("PUT", self.of(doc["_id"]), body=doc, repeat=True)
+        return answer.status != 409 and bool(self._found(answer))
+
+    def remove(self, doc_id: str, rev: str | None) -> bool:
+        """Delete one document of any kind; whether it was deleted."""
+        params = {"rev": rev} if rev else None
+        answer = self.http.request("DELETE", self.of(doc_id), params=params, repeat=True)
+        return answer.status in (200, 202)
+
+    def remove_file(self, doc_id: str, name: str, rev: str) -> bool:
+        """Delete a file of a document; False for a conflict."""
+        answer = self.http.request("DELETE", self.of(doc_id, name), params={"rev": rev}, repeat=True)
+        return answer.status not in (404, 409) and bool(self._found(answer))
+
+    def view(
+        self, design: str, name: str, keys: Sequence[Any] | None = None, **params: Any
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Rows of a view, and what else its answer holds, by parameters as Python values; `NoSuchView`."""
+        path = f"{self.path}/_design/{quote(design, safe='')}/_view/{quote(name, safe='')}"
+        body = None if keys is None else {"keys": list(keys)}
+        method = "GET" if keys is None else "POST"
+        answer = self.http.request(method, path, params=_encoded(params), body=body, repeat=True, read=VIEW_SECONDS)
+        if answer.status == 404:
+            raise self._missing(answer, design, name)
+        found = self._object(answer)
+        rows = found.pop("rows", [])
+        return rows, found
+
+    def local_docs(self, prefix: str) -> list[Doc] | None:
+        """Documents that stay on this server (``_local/``) whose names begin so; None where they cannot be listed."""
+        ends = {"startkey": f"_local/{prefix}", "endkey": f"_local/{prefix}\ufff0"}
+        params = _encoded({**ends, "include_docs": True})
+        answer = self.http.request("GET", f"{self.path}/_local_docs", params=params)
+        if answer.status != 200:
+            return None
+        return [row["doc"] for row in self._object(answer).get("rows", ()) if row.get("doc")]
+
+    def changes(self, since: str, seconds: float) -> dict[str, Any]:
+        """Wait until a token came to wait, at most so long (``_changes``, long-polling)."""
+        params = {"feed": "longpoll", "since": since, "timeout": int(seconds * 1000)}
+        path, read = f"{self.path}/_changes", seconds + 20
+        if self._selects:
+            asked = {**params, "filter": "_selector"}
+            body = {"selector": {"type": "token", "lock": 0, "done": 0}}
+            answer = self.http.request("POST", path, params=asked, body=body, repeat=True, read=read)
+            if answer.status not in (404, 405):
+                return self._object(answer)
+            # A server that filters by views only, for which it runs their JavaScript for each who waits.
+            self._selects = False
+        return self._object(self.http.request("GET", path, params={**params, **_BY_VIEW}, read=read))
+
+    def security(self, new: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Who may use it (``_security``), after it was set to ``new`` when that is given."""
+        path = f"{self.path}/_security"
+        if new is not None:
+            self._found(self.http.request("PUT", path, body=new, repeat=True))
+        return self._object(self.http.request("GET", path))
+
+    def of(self, doc_id: str, attachment: str | None = None) -> str:
+        """The path of a document of any kind, or of a file of it."""
+        kind, slash, name = doc_id.partition("/")
+        inner = f"{kind}/{quote(name, safe='')}" if slash and kind in ("_local", "_design") else quote(doc_id, safe="")
+        return f"{self.path}/{inner}" + (f"/{quote(attachment, safe='')}" if attachment is not None else "")
+
+    def refuse(self, answer: Answer) -> None:
+        """Raise what a status means that is none of those expected."""
+        self._found(answer)
+
+    @property
+    def _name(self) -> str:
+        return self.http.address.shown
+
+    def _rows(self, path: str, params: Mapping[str, str], body: Any = None) -> list[dict[str, Any]]:
+        answer = self.http.request("GET" if body is None else "POST", path, params=params, body=body, repeat=True)
+        rows: list[dict[str, Any]] = self._object(self._found(answer)).get("rows", [])
+        return rows
+
+    def _object(self, answer: Answer) -> dict[str, Any]:
+        found = self.http.json(self._found(answer))
+        if not isinstance(found, dict):
+            raise StoreFailure(f"{self._name} answered with JSON that is no object")
+        return found
+
+    def _found(self, answer: Answer) -> Answer:
+        if answer.status == 404 and b"atabase" in answer.data:
+            raise ConfigError(f"there is no database {self._name}", hint="`picas init` makes it")
+        if answer.status >= 400:
+            raise StoreFailure(f"{self._name} refused a request ({answer.status}): {answer.data[:200]!r}")
+        return answer
+
+    def _missing(self, answer: Answer, design: str, name: str) -> NoSuchView | ConfigError:
+        if b"atabase" in answer.data:
+            return ConfigError(f"there is no database {self._name}", hint="`picas init` makes it")
+        return NoSuchView(
+            f"{self._name} has no view {name!r} in a design document {design!r}",
+            hint="`picas view ls` lists what there is; `picas init` makes the views of a pool",
+        )
+
+
+_BY_VIEW = {"filter": "_view", "view": "Monitor/todo"}
+
+
+def _encoded(params: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters of a view as its URL has them: JSON, but for the ones that are plain text."""
+    plain = {name: value for name, value in params.items() if name in _TEXTS and isinstance(value, str)}
+    return {name: orjson.dumps(value).decode() for name, value in params.items() if name not in plain} | plain
+
+
+_TEXTS: Iterable[str] = frozenset({"startkey_docid", "start_key_doc_id", "endkey_docid", "end_key_doc_id", "stale"})

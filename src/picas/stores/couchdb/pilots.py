@@ -1,0 +1,151 @@
+"""Pilot records: ``_local/`` documents, which are no documents of the pool, wake nobody, and are not replicated.
+
+A record is written by its pilot alone, the orders for it are in a record of their own: nothing is checked in the
+writing of ``_local/`` documents, and the later of two writers would undo the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from picas.errors import NoSuchView
+from picas.lifecycle import State, fence_of, holds, is_cancelled
+from picas.stores.base import Beat, PilotRecord
+from picas.stores.couchdb.database import Database
+from picas.stores.couchdb.scripts import COMPANION
+from picas.views import MONITOR
+
+__all__ = ["Pilots"]
+
+_RECORD, _ORDERS = "picas-pilot-", "picas-orders-"
+_REGISTER = "_local/picas-pilots"
+_PAGE = 500
+
+
+class Pilots:
+    """The pilots of a pool.
+
+    ``silent`` is by the server's time, which a pilot writes into its record. ``watched`` is for how long this handle
+    has itself seen a record unchanged while the server answered: after an outage nobody counts as silent before the
+    pilots had a lease's time to come back.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], float]) -> None:
+        self._database = database
+        self._now = now
+        self._beats = 0
+        self._seen: dict[str, tuple[Any, float]] = {}
+        self._outages = 0
+        self._listable: bool | None = None
+        self._known: set[str] = set()
+
+    def beat(self, record: PilotRecord) -> Beat:
+        """Renew the lease; what the pilot holds, what of that is cancelled, and its orders."""
+        self._beats += 1
+        fields = dataclasses.asdict(record)
+        for name in ("orders", "silent", "watched"):
+            del fields[name]
+        self._write(f"_local/{_RECORD}{record.id}", {**fields, "at": self._now(), "beat": self._beats})
+        if self._listable is None:
+            self._listable = self._database.local_docs(_RECORD) is not None
+        if not self._listable and record.id not in self._known:
+            self._register(lambda ids: ids | {record.id})
+            self._known.add(record.id)
+        held = dict(self._held(record.id))
+        return Beat(
+            held={token_id: fence for token_id, (fence, _) in held.items()},
+            cancelled=frozenset(token_id for token_id, (_, cancelled) in held.items() if cancelled),
+            orders=self._orders(record.id),
+        )
+
+    def listed(self) -> list[PilotRecord]:
+        """All records, by id."""
+        found = self._database.local_docs(_RECORD)
+        docs = found if found is not None else list(self._registered())
+        orders = {doc["_id"]: doc for doc in self._database.local_docs(_ORDERS) or ()} if docs else {}
+        now, at = self._now(), time.monotonic()
+        if self._database.http.outages != self._outages:
+            self._outages = self._database.http.outages
+            self._seen.clear()
+        records = []
+        for doc in docs:
+            mine = doc["_id"].partition(_RECORD)[2]
+            told = orders.get(f"_local/{_ORDERS}{mine}", {}).get("orders") if found is not None else self._orders(mine)
+            records.append(self._record(mine, doc, told or "", now, at))
+        self._seen = {record.id: self._seen[record.id] for record in records}
+        return sorted(records, key=lambda record: record.id)
+
+    def order(self, pilot: str, orders: str) -> bool:
+        """Leave orders for a pilot; whether it is known."""
+        if self._database.doc(f"_local/{_RECORD}{pilot}") is None:
+            return False
+        self._write(f"_local/{_ORDERS}{pilot}", {"orders": orders})
+        return True
+
+    def forget(self, pilot: str) -> None:
+        """Remove a pilot's record."""
+        for kind in (_RECORD, _ORDERS):
+            doc = self._database.doc(f"_local/{kind}{pilot}")
+            if doc is not None:
+                self._database.remove(doc["_id"], doc.get("_rev"))
+        if self._listable is False:
+            self._register(lambda ids: ids - {pilot})
+            self._known.discard(pilot)
+
+    def _record(self, pilot: str, doc: Mapping[str, Any], orders: str, now: float, at: float) -> PilotRecord:
+        beat = doc.get("beat"), doc.get("at")
+        known = self._seen.get(pilot)
+        if known is None or known[0] != beat:
+            known = self._seen[pilot] = (beat, at)
+        names = {field.name for field in dataclasses.fields(PilotRecord)}
+        kept = {name: value for name, value in doc.items() if name in names}
+        written = doc["at"] if isinstance(doc.get("at"), (int, float)) else 0.0
+        kept |= {"orders": orders, "silent": max(0.0, now - written), "watched": at - known[1]}
+        return PilotRecord(**kept)
+
+    def _held(self, pilot: str) -> Iterator[tuple[str, tuple[int, bool]]]:
+        """The claims of a pilot that are in force: id, fence, and whether it is cancelled."""
+        try:
+            rows, _ = self._database.view(COMPANION, "holders", key=pilot, reduce=False)
+        except NoSuchView:
+            yield from self._held_of_all(pilot)
+            return
+        for row in rows:
+            fence, cancelled = row["value"]
+            yield row["id"], (fence if isinstance(fence, int) else 0, bool(cancelled))
+
+    def _held_of_all(self, pilot: str) -> Iterator[tuple[str, tuple[int, bool]]]:
+        """The same, where only the views of PiCaS are there."""
+        rows, _ = self._database.view(MONITOR.name, str(State.LOCKED), include_docs=True)
+        for doc in (row.get("doc") for row in rows):
+            if doc and holds(doc, fence_of(doc), pilot):
+                yield doc["_id"], (fence_of(doc), is_cancelled(doc))
+
+    def _orders(self, pilot: str) -> str:
+        doc = self._database.doc(f"_local/{_ORDERS}{pilot}") or {}
+        return str(doc.get("orders", ""))
+
+    def _write(self, doc_id: str, fields: Mapping[str, Any]) -> None:
+        """Write a record, whatever is there; some servers want to be told its revision."""
+        if self._database.put({**fields, "_id": doc_id}):
+            return
+        for _ in range(_PAGE):
+            rev = (self._database.doc(doc_id) or {}).get("_rev")
+            if self._database.put({**fields, "_id": doc_id, **({"_rev": rev} if rev else {})}):
+                return
+
+    def _registered(self) -> Iterator[dict[str, Any]]:
+        """Records by the register that pilots keep where ``_local/`` documents cannot be listed."""
+        for pilot in sorted((self._database.doc(_REGISTER) or {}).get("pilots", ())):
+            doc = self._database.doc(f"_local/{_RECORD}{pilot}")
+            if doc is not None:
+                yield doc
+
+    def _register(self, change: Callable[[set[str]], set[str]]) -> None:
+        for _ in range(_PAGE):
+            doc = self._database.doc(_REGISTER) or {"_id": _REGISTER, "pilots": []}
+            if self._database.put({**doc, "pilots": sorted(change(set(doc["pilots"])))}):
+                return

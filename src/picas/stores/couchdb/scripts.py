@@ -1,0 +1,119 @@
+"""The design documents of a pool: the views of PiCaS in JavaScript, and beside them those that our claims need.
+
+``Monitor``, and each design document with a condition, has the five views that PiCaS programs and people use. What is
+ours is in a design document of its own, ``picas`` or ``picas.NAME``, so that the others stay as they are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from picas.errors import UsageError
+from picas.rows import OVERVIEW
+from picas.selectors import Selector, to_javascript
+from picas.views import MONITOR, Design
+
+__all__ = ["COMPANION", "VIEWS", "companion_of", "companion_views", "design_of", "is_companion", "views_of"]
+
+COMPANION = "picas"
+_MARK = "picas"
+
+_NUMBERS = 'doc.type === "token" && typeof doc.lock === "number" && typeof doc.done === "number"'
+_ENDED = f"{_NUMBERS} && doc.lock > 0 && doc.done > 0"
+_STATES = {
+    "todo": f"{_NUMBERS} && doc.lock === 0 && doc.done === 0",
+    "locked": f"{_NUMBERS} && doc.lock > 0 && doc.done === 0",
+    "done": f"{_ENDED} && parseInt(doc.exit_code) === 0",
+    "error": f"{_ENDED} && parseInt(doc.exit_code) !== 0",
+}
+_HELD = f"{_NUMBERS} && doc.lock < 0"
+VIEWS = (*_STATES, OVERVIEW)
+"""What every design document of a pool has."""
+
+
+def companion_of(design: str) -> str:
+    """The design document with what our claims need beside this one."""
+    return COMPANION if design == MONITOR.name else f"{COMPANION}.{design}"
+
+
+def is_companion(design: str) -> bool:
+    """Whether a design document is one of ours, and none that people claim from."""
+    return design == COMPANION or design.startswith(f"{COMPANION}.")
+
+
+def views_of(design: Design) -> dict[str, Any]:
+    """The design document itself, without its revision."""
+    if is_companion(design.name):
+        raise UsageError(f"{design.name!r} is kept for what picas itself needs", hint="choose another name")
+    views = {name: {"map": _emits(_where(test, design.selector), "doc._id, doc._id")} for name, test in _STATES.items()}
+    lines = [f'if ({_where(test, design.selector)}) {{ emit("{name}", 1); }}' for name, test in _STATES.items()]
+    views[OVERVIEW] = {"map": _function("\n  ".join(lines)), "reduce": "_sum"}
+    source = design.selector.source if design.selector else None
+    mark = {} if design == MONITOR else {_MARK: {"selector": source}}
+    return {"_id": f"_design/{design.name}", "language": "javascript", "views": views, **mark}
+
+
+def companion_views(design: Design) -> dict[str, Any]:
+    """The design document beside it: the queue to claim from, and held tokens; for ``Monitor`` more.
+
+    ``queue`` has keys ``[-priority, not_before]`` and what a token requires as value. ``holders`` tells the claims of
+    each pilot, ``waiting`` who waits for a token, ``conflicts`` what two servers of a cluster have changed at once.
+    """
+    todo, held = (_where(test, design.selector) for test in (_STATES["todo"], _HELD))
+    views: dict[str, Any] = {
+        "queue": {
+            "map": _emits(todo, f"{_QUEUE_KEY}, doc.requires === undefined ? null : doc.requires"),
+            "reduce": "_count",
+        },
+        "held": {"map": _emits(held, "doc._id, null"), "reduce": "_count"},
+    }
+    if design == MONITOR:
+        views["holders"] = {"map": _function(_HOLDERS), "reduce": "_count"}
+        views["waiting"] = {"map": _function(_WAITING), "reduce": "_count"}
+        views["conflicts"] = {"map": _function("if (doc._conflicts) { emit(doc._id, doc._conflicts.length); }")}
+    return {"_id": f"_design/{companion_of(design.name)}", "language": "javascript", "views": views}
+
+
+def design_of(doc: Mapping[str, Any]) -> Design | None:
+    """A design document as a `Design`: with its condition when it is ours, else with its views as they are written.
+
+    None for one of our companions, and for one that has no views.
+    """
+    name = str(doc["_id"]).partition("/")[2]
+    views = {key: view for key, view in (doc.get("views") or {}).items() if isinstance(view, Mapping)}
+    maps = {key: str(view["map"]) for key, view in views.items() if "map" in view}
+    if is_companion(name) or not maps:
+        return None
+    if name == MONITOR.name:
+        return MONITOR
+    if isinstance(doc.get(_MARK), Mapping):
+        return Design.from_source(name, doc[_MARK].get("selector"))
+    return Design.handwritten(name, maps)
+
+
+_NUMBER_OR_NONE = '(typeof doc.{0} === "number" ? doc.{0} : 0)'
+_QUEUE_KEY = f"[0 - {_NUMBER_OR_NONE.format('priority')}, {_NUMBER_OR_NONE.format('not_before')}]"
+_HOLDERS = f"""var claim = doc.claim;
+  if (!({_STATES["locked"]}) || !claim || typeof claim.pilot !== "string") {{ return; }}
+  if (claim.at === doc.lock && claim.fence === doc.fence) {{
+    emit(claim.pilot, [claim.fence, doc.cancel === claim.fence]);
+  }}"""
+_WAITING = f"""var after = doc.after, i;
+  if ({_HELD} && after && typeof after === "object" && after.length) {{
+    for (i = 0; i < after.length; i += 1) {{
+      if (typeof after[i] === "string") {{ emit(after[i], null); }}
+    }}
+  }}"""
+
+
+def _where(test: str, selector: Selector | None) -> str:
+    return f"{test} && ({to_javascript(selector)})" if selector else test
+
+
+def _emits(test: str, key_and_value: str) -> str:
+    return _function(f"if ({test}) {{ emit({key_and_value}); }}")
+
+
+def _function(body: str) -> str:
+    return f"function (doc) {{\n  {body}\n}}"

@@ -1,0 +1,149 @@
+"""Writing documents by revision, and finding out what became of a write whose answer was lost."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from picas import tokens
+from picas.errors import Conflict, InvalidToken, StoreFailure
+from picas.lifecycle import Doc
+from picas.stores.couchdb.database import Database, TooLarge
+from picas.stores.couchdb.transport import Unsure
+
+__all__ = ["Writer", "generation", "is_revision", "was_stored"]
+
+_PART_BYTES = 8 << 20
+_PART_DOCS = 1000
+_TRIES = 4
+_PAUSE = 0.3
+
+_REVISION = re.compile(r"[1-9][0-9]*-[0-9a-f]{32}")
+
+
+class Writer:
+    """Writes many documents, each in the revision it bears, or as a new one when it bears none."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def write(self, docs: Sequence[Mapping[str, Any]]) -> list[str | Conflict]:
+        """The new revision of each, or `Conflict`; the documents have been checked. The second of one id conflicts.
+
+        After an answer that was lost the documents are read back, and only what was not stored is written again.
+        `Unsure` when the server stays away meanwhile, StoreFailure when it forbids a write.
+        """
+        answers: list[str | Conflict] = [_conflict(doc) for doc in docs]
+        first = {doc["_id"]: place for place, doc in reversed(list(enumerate(docs)))}
+        places = sorted(first.values())
+        for part in _parts([docs[place] for place in places]):
+            for place, answer in zip(places, self._write(part), strict=False):
+                answers[place] = answer
+            places = places[len(part) :]
+        return answers
+
+    def _write(self, part: list[tuple[Mapping[str, Any], bytes]]) -> list[str | Conflict]:
+        try:
+            rows = self._database.bulk([text for _, text in part])
+        except Unsure:
+            return self._read_back(part)
+        except TooLarge as error:
+            if len(part) == 1:
+                raise InvalidToken(f"token {part[0][0]['_id']}: {error.message}", hint=error.hint) from None
+            middle = len(part) // 2
+            return [*self._write(part[:middle]), *self._write(part[middle:])]
+        return [self._answer(doc, row) for (doc, _), row in zip(part, rows, strict=True)]
+
+    def _answer(self, doc: Mapping[str, Any], row: Mapping[str, Any]) -> str | Conflict:
+        if "rev" in row and "error" not in row:
+            return str(row["rev"])
+        if row.get("error") == "conflict":
+            return _conflict(doc)
+        what = f"token {doc['_id']}: {row.get('reason') or row.get('error')}"
+        if row.get("error") in ("forbidden", "unauthorized"):
+            raise StoreFailure(f"{what}: the database does not allow this write", hint="ask its administrator")
+        raise Unsure(what)
+
+    def _read_back(self, part: list[tuple[Mapping[str, Any], bytes]]) -> list[str | Conflict]:
+        """What became of documents that were sent; those that did not arrive are sent again."""
+        for failures in range(1, _TRIES + 1):
+            time.sleep(random.uniform(0.0, _PAUSE * failures))
+            stored = self._database.docs([doc["_id"] for doc, _ in part])
+            found = [was_stored(self._database, doc, now) for (doc, _), now in zip(part, stored, strict=True)]
+            missed = [
+                one
+                for one, rev, now in zip(part, found, stored, strict=True)
+                if rev is None and (now or {}).get("_rev") == one[0].get("_rev")
+            ]
+            try:
+                again = iter(self._database.bulk([text for _, text in missed]) if missed else [])
+            except Unsure:
+                continue
+            sent = {doc["_id"]: self._answer(doc, next(again)) for doc, _ in missed}
+            return [rev or sent.get(doc["_id"]) or _conflict(doc) for (doc, _), rev in zip(part, found, strict=True)]
+        raise Unsure(f"no answer to a write of {len(part)} documents, nor to looking what became of it")
+
+
+def was_stored(database: Database, sent: Mapping[str, Any], now: Mapping[str, Any] | None) -> str | None:
+    """The revision under which a document that was sent came to be stored; None when it was not.
+
+    ``now`` is what is stored at present. Somebody may have changed it since, so that its history is looked at too, as
+    far as the server still has it.
+    """
+    if now is None:
+        return sent.get("_rev") if sent.get("_deleted") else None
+    if _same(sent, now):
+        return str(now["_rev"])
+    number = generation(sent.get("_rev")) + 1
+    if generation(now["_rev"]) <= number:
+        return None
+    history = (database.doc(str(sent["_id"]), revs="true") or {}).get("_revisions", {})
+    place = history.get("start", 0) - number
+    if not 0 <= place < len(history.get("ids", ())):
+        return None
+    revision = f"{number}-{history['ids'][place]}"
+    before = database.doc(str(sent["_id"]), rev=revision)
+    return revision if before is not None and _same(sent, before) else None
+
+
+def generation(revision: object) -> int:
+    """The number in front of a revision; 0 of none."""
+    return int(revision.partition("-")[0]) if isinstance(revision, str) and is_revision(revision) else 0
+
+
+def is_revision(revision: object) -> bool:
+    """Whether it can be a revision at all: servers take some that cannot for that of a document to be made."""
+    return isinstance(revision, str) and _REVISION.fullmatch(revision) is not None
+
+
+def _same(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+    """Whether this is what was sent, apart from the revision, and from files, of which only the names are compared."""
+    return _content(sent) == _content(stored)
+
+
+def _content(doc: Mapping[str, Any]) -> Doc:
+    kept = {name: value for name, value in doc.items() if name not in ("_rev", "_revisions", "_attachments")}
+    return {**kept, "_attachments": sorted(doc.get("_attachments") or ())}
+
+
+def _parts(docs: Sequence[Mapping[str, Any]]) -> Iterator[list[tuple[Mapping[str, Any], bytes]]]:
+    part: list[tuple[Mapping[str, Any], bytes]] = []
+    size = 0
+    for doc in docs:
+        text = tokens.dumps(doc).encode()
+        if part and (size + len(text) > _PART_BYTES or len(part) >= _PART_DOCS):
+            yield part
+            part, size = [], 0
+        part.append((doc, text))
+        size += len(text)
+    if part:
+        yield part
+
+
+def _conflict(doc: Mapping[str, Any]) -> Conflict:
+    if "_rev" in doc:
+        return Conflict(f"token {doc['_id']} was changed or deleted by somebody else", hint="read it again")
+    return Conflict(f"token {doc['_id']} exists already", hint="read it, and update it")
