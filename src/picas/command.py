@@ -20,6 +20,7 @@ from picas.lifecycle import Claimant, Outcome, Reason, fence_of
 from picas.pilot import keep, limits, work
 from picas.pilot.crew import Crew
 from picas.pilot.holdings import Holding, Holdings
+from picas.pilot.idleness import Idleness
 from picas.pilot.jobs import Job, Report
 from picas.pilot.options import Progress, RunOptions, RunReport
 from picas.pilot.settling import Settler
@@ -32,6 +33,8 @@ __all__ = ["CommandActor", "Progress", "RunOptions", "RunReport"]
 
 log = logging.getLogger("picas.pilot")
 
+_LOOKOUTS = 4
+"""Pilots, the first by name, that look for silent ones every few seconds."""
 AWAY_GRACE = 15.0
 """Seconds for which a pilot that was told to stop waits for a pool that is away, before it keeps results on disk."""
 
@@ -61,7 +64,8 @@ class CommandActor:
             job=job,
         )
         self._holdings = Holdings(self._cores)
-        self._settler = Settler(self._store, keep.kept_folder(os.environ))
+        # Whoever watches pilots allows them a lease to come back after an outage.
+        self._settler = Settler(self._store, keep.kept_folder(os.environ), min(30.0, self.options.lease / 3))
         self._deadline = self._find_deadline()
         self._chance = random.Random(self.id)
         self._signals = 0
@@ -70,8 +74,7 @@ class CommandActor:
         self._stopped_at = 0.0
         self._why = ""
         self._dry = False
-        self._misfits = 0
-        self._idle_since: float | None = None
+        self._idleness = Idleness(pool, self.options.view, self.options.idle)
         self._beat_at = 0.0
         self._look_at = 0.0
         self._progress_at = 0.0
@@ -128,7 +131,7 @@ class CommandActor:
             return
         if claim is not None:
             self._dry = len(claimed) < claim.count
-            self._misfits = 0 if claimed else self._misfits
+            self._idleness.claimed(len(claimed))
         elif not self._settler.waiting:
             self._dry = False
         for doc in claimed:
@@ -232,8 +235,8 @@ class CommandActor:
             self._settler.guarded(self._beat)
             self._beat_at = now + self.options.lease / 3
         if now >= self._look_at:
-            self._settler.guarded(self._look)
             self._look_at = now + min(5.0, self.options.lease / 4) * self._chance.uniform(0.8, 1.0)
+            self._settler.guarded(self._look)
 
     def _beat(self) -> None:
         counts = self._settler.counts
@@ -250,10 +253,15 @@ class CommandActor:
             self._stop("stopped", f"told to {beat.orders}")
 
     def _look(self) -> None:
-        given_back = self.pool.recover()
+        pilots = self._store.pilots()
+        given_back = self.pool.recover(pilots)
         if given_back:
             self._dry = False
             log.warning("gave back %d tokens of pilots that fell silent", len(given_back))
+        self._idleness.silent = [pilot.id for pilot in pilots if not pilot.alive and not pilot.lapsed]
+        # Of many pilots a few look often, and the others the more seldom the more there are.
+        if sum(pilot.id < self.id for pilot in pilots) >= _LOOKOUTS:
+            self._look_at += (self._look_at - time.monotonic()) * (len(pilots) / (2 * _LOOKOUTS))
 
     def _end(self, holding: Holding, why: str) -> None:
         if holding.sent:
@@ -301,7 +309,7 @@ class CommandActor:
         if self._stopping and not self._holdings and self._settler.failing and self._has_waited_long():
             return True
         if self._holdings or self._settler.waiting:
-            self._idle_since = None
+            self._idleness.over()
             return False
         if self._stopping:
             return True
@@ -315,29 +323,15 @@ class CommandActor:
         return self._signals > 1 or time.monotonic() > self._stopped_at + AWAY_GRACE
 
     def _is_idle_too_long(self) -> bool:
-        """Nothing is left to do: wait for work as long as that is allowed, and for retries that are due later."""
-        ready = self._store.next_ready(self.options.view)
-        if ready == 0.0:
-            self._dry, self._misfits = False, self._misfits + 1
-            if self._misfits < 3:
-                return False
-        elif ready is not None:
-            self._misfits = 0
-            self._wait(min(ready, 0.5))
-            return False
-        now = time.monotonic()
-        self._idle_since = self._idle_since or now
-        left = self._idle_since + self.options.idle - now
-        if left <= 0:
-            self._why = "no work is left" if ready is None else "what is left needs more than this pilot offers"
+        """Nothing is left to do: wait for work as long as that is allowed, and for what comes back later."""
+        if self._idleness.is_time_to_look():
+            self._dry = False
+        elif self._idleness.is_too_long():
+            self._why = self._idleness.why
             return True
-        self._wait(min(left, 0.5))
+        elif self._idleness.rest():
+            self._dry = False
         return False
-
-    def _wait(self, seconds: float) -> None:
-        if self._store.wait(seconds):
-            self._misfits = 0
-        self._dry = False
 
     def _pause(self) -> float:
         """How long the next look at the runners may take."""

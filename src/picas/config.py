@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
@@ -82,16 +82,32 @@ def find_pool(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Po
     cwd = cwd.absolute()
     # Not Path.home(): it raises for a user without a home, as in some containers.
     home = Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111
+    conf = home / ".config" / "picas" / "conf.yml"
     if explicit is not None:
-        return _address(explicit, "--pool", cwd, home)
+        return _completed(_address(explicit, "--pool", cwd, home), conf, environ)
     if environ.get("PICAS_POOL"):
-        return _address(environ["PICAS_POOL"], "PICAS_POOL", cwd, home)
-    return (
-        _from_variables(environ)
-        or _from_toml(cwd, home)
-        or _from_conf(home / ".config" / "picas" / "conf.yml", environ)
-        or PoolAddress(url=str(cwd / "picas.db"), origin="default")
-    )
+        return _completed(_address(environ["PICAS_POOL"], "PICAS_POOL", cwd, home), conf, environ)
+    found = _from_variables(environ) or _from_toml(cwd, home) or _from_conf(conf, environ)
+    return _completed(found, conf, environ) if found else PoolAddress(url=str(cwd / "picas.db"), origin="default")
+
+
+def _completed(found: PoolAddress, conf: Path, environ: Mapping[str, str]) -> PoolAddress:
+    """An address that names a user, or nobody, with what ``PICAS_USERNAME``, ``PICAS_PASSWORD`` or conf.yml add to it.
+
+    The file's password goes only to the server that the file names, and only for its user.
+    """
+    if found.password is not None or not _COUCHDB.match(found.url):
+        return found
+    given = conf_yml.given_in(environ)
+    username = found.username or given.get("username")
+    if "password" in given and username:
+        return replace(found, username=username, password=Secret(given["password"]))
+    stored = conf_yml.read(conf) or {}
+    is_of_file = urlsplit(stored.get("host_url", "")).netloc.rpartition("@")[2] == urlsplit(found.url).netloc
+    if is_of_file and stored.get("encrypted_password") and stored.get("username") == (username or stored["username"]):
+        secret = Secret(_decrypted(conf, stored["encrypted_password"]))
+        return replace(found, username=stored["username"], password=secret)
+    return replace(found, username=username)
 
 
 def _address(text: str, origin: str, folder: Path, home: Path) -> PoolAddress:

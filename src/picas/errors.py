@@ -6,6 +6,7 @@
     │   ├── InvalidSelector       a condition that cannot be read: correct the condition
     │   └── NoSuchView            the pool has no view or design document of that name: correct it, or add it
     ├── ConfigError               a file, variable or address is wrong: correct the configuration
+    │   └── NoPool                nothing is at the address: make the pool
     ├── StoreError                the pool's database could not do it
     │   ├── StoreUnavailable      away, busy or full: the same call may be tried again later
     │   ├── StoreFailure          broken, read-only or foreign: trying again changes nothing
@@ -27,6 +28,7 @@ __all__ = [
     "Conflict",
     "InvalidSelector",
     "InvalidToken",
+    "NoPool",
     "NoSuchView",
     "NothingMatched",
     "PicasError",
@@ -72,6 +74,10 @@ class ConfigError(PicasError):
     """A configuration file, an environment variable or a pool address is wrong."""
 
     exit_code = 3
+
+
+class NoPool(ConfigError):
+    """There is no pool at the address; ``picas init`` makes one."""
 
 
 class StoreError(PicasError):

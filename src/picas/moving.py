@@ -12,7 +12,7 @@ import binascii
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from picas import lifecycle, tokens
@@ -36,14 +36,21 @@ class Moved:
     tokens: int = 0
     existing: int = 0
     attachments: int = 0
+    left_out: list[str] = field(default_factory=list)
+    """Design documents that the pool cannot have."""
 
 
 def export_lines(pool: Pool, selection: Selection, moved: Moved) -> Iterator[str]:
-    """The lines of an export, counted in ``moved`` as they come."""
+    """The lines of an export, counted in ``moved`` as they come.
+
+    Views in JavaScript go along as they are written, for pools that run them.
+    """
     yield _line({"picas-export": FORMAT, "pool": pool.url})
     for design in pool.store.designs():
         if design != MONITOR:
-            yield _line({"design": {"name": design.name, "selector": design.selector and design.selector.source}})
+            views = {"javascript": dict(design.javascript)} if design.javascript is not None else {}
+            source = design.selector and design.selector.source
+            yield _line({"design": {"name": design.name, "selector": source, **views}})
     for doc in pool.select(selection):
         moved.tokens += 1
         yield _line({"token": _bare(doc)})
@@ -102,8 +109,12 @@ class _Reader:
         self.ended = "end" in line
 
     def _design(self, value: Any, moved: Moved) -> None:
-        del moved
-        self._pool.store.install(Design.from_source(value["name"], value["selector"]))
+        if value.get("javascript") is None:
+            self._pool.store.install(Design.from_source(value["name"], value["selector"]))
+        elif self._pool.store.capabilities.javascript:
+            self._pool.store.install(Design.handwritten(value["name"], value["javascript"]))
+        else:
+            moved.left_out.append(value["name"])
 
     def close(self) -> None:
         """Let go of a file that was cut."""

@@ -6,7 +6,7 @@ import hashlib
 import random
 import string
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from types import TracebackType
@@ -16,6 +16,7 @@ from picas import lifecycle, tokens
 from picas.errors import Conflict, InvalidToken
 from picas.lifecycle import Doc, State, state_of
 from picas.selectors import Selector, matches, parse
+from picas.staging import staged
 from picas.stores import open_store
 from picas.stores.base import Loaded, PilotRecord, TokenStore
 from picas.views import MONITOR, View
@@ -72,13 +73,16 @@ class Pool:
         self.store.close()
 
     def add(self, docs: Iterable[Mapping[str, Any]], *, key: str | None = None) -> Loaded:
-        """Add tokens, all or none where the store can; those without ``_id`` get one.
+        """Add tokens; those without ``_id`` get one. One that is wrong refuses all.
+
+        Where the store adds all or none (``capabilities.atomic_load``) nothing else can leave some of them either.
 
         With ``key`` the id comes from that field, so that adding the same again adds nothing. InvalidToken names
         the first document that breaks a rule.
         """
         make = _ids_by_key(key) if key else _fresh_ids()
-        return self.store.load({**doc, "_id": doc["_id"] if "_id" in doc else make(doc)} for doc in docs)
+        new = ({**doc, "_id": doc["_id"] if "_id" in doc else make(doc)} for doc in docs)
+        return self.store.load(new if self.store.capabilities.atomic_load else staged(new))
 
     def get(self, token_id: str) -> Doc | None:
         """The token with this id."""
@@ -133,13 +137,14 @@ class Pool:
         """Every pilot that has not signed off."""
         return self.store.pilots()
 
-    def recover(self) -> list[str]:
+    def recover(self, pilots: Sequence[PilotRecord] | None = None) -> list[str]:
         """Give back the tokens of pilots that have fallen silent; their ids. Anybody may do this at any time.
 
-        The pilot's record goes last, so that whoever dies on the way leaves the rest to the next.
+        The pilot's record goes last, so that whoever dies on the way leaves the rest to the next. ``pilots`` are those
+        that were just looked up.
         """
         given_back = []
-        for pilot in self.store.pilots():
+        for pilot in self.store.pilots() if pilots is None else pilots:
             if not pilot.lapsed:
                 continue
             held = parse({"claim.pilot": pilot.id})
@@ -149,6 +154,11 @@ class Pool:
             if not report.conflicts:
                 self.store.forget(pilot.id)
         return given_back
+
+    def is_holding(self, pilots: Sequence[str]) -> bool:
+        """Whether any of these pilots holds a token."""
+        held = parse({"claim.pilot": {"$in": list(pilots)}})
+        return bool(pilots) and bool(self.store.page(View(State.LOCKED), limit=1, where=held).docs)
 
     def _lose(self, doc: Doc, pilot: str) -> Doc | None:
         if state_of(doc) is not State.LOCKED or (doc.get("claim") or {}).get("pilot") != pilot:

@@ -20,12 +20,12 @@ class Answer:
 
 
 class Cli:
-    """``picas`` in a folder; the pool is ``picas.db`` there."""
+    """``picas`` in a folder; the pool is ``picas.db`` there, unless variables name another."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environ: str) -> None:
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PICAS_", "SLURM_", "PBS_"))}
-        self.environ = {**kept, "PICAS_SPOOL": str(folder / "spool"), "HOME": str(folder)}
+        self.environ = {**kept, "PICAS_SPOOL": str(folder / "spool"), "HOME": str(folder), **environ}
 
     def __call__(self, *words: str, stdin: str | bytes = "", timeout: float = 60, **environ: str) -> Answer:
         """Run one command to its end."""

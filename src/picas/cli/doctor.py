@@ -50,8 +50,8 @@ def _pool(pool: str | None) -> Iterator[Finding]:
             yield "ok", f"it opens, with {sum(opened.count().values())} tokens; {can.note}".rstrip("; ")
             lost = [pilot for pilot in opened.pilots() if not pilot.alive]
             if lost:
-                yield "warn", f"{len(lost)} pilots fell silent; `picas status` gives their tokens back"
-            yield from _folder(opened.url)
+                yield "warn", f"{len(lost)} pilots fell silent; their tokens go back by themselves"
+            yield from opened.store.server.findings() if opened.store.server else _folder(opened.url)
     except PicasError as error:
         yield "bad", error.message + (f"; {error.hint}" if error.hint else "")
 

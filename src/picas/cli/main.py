@@ -21,7 +21,7 @@ __all__ = ["app", "main"]
 _VERBS = {
     "init": "making", "add": "adding", "run": "running", "status": "status", "ls": "looking", "show": "looking",
     "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing", "delete": "changing",
-    "explain": "explaining", "pilot": "pilots", "view": "viewing", "pool": "pools", "config": "making",
+    "explain": "explaining", "pilot": "pilots", "view": "viewing", "pool": "pools", "user": "users", "config": "making",
     "doctor": "doctor",
 }  # fmt: skip
 """Each verb and the module of `picas.cli` that has it."""
@@ -41,7 +41,8 @@ _HELP = {
     "explain": "Say why a token is where it is, and what next.",
     "pilot": "Pilots: run, list, stop.",
     "view": "Views with a condition: add, list, remove.",
-    "pool": "Pools: create, drop, export, import, check.",
+    "pool": "Pools: create, drop, copy, export, import, check.",
+    "user": "Users of a CouchDB server: add, allow, list, new passwords.",
     "config": "Show which pool is meant, and why.",
     "doctor": "Check this machine and the pool.",
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from picas.cli.output import Form, print_json, say
 from picas.cli.selecting import PoolOption
-from picas.cli.session import address, open_pool
-from picas.errors import ConfigError, StoreFailure
+from picas.cli.session import address, ask_password, keep_password, open_pool, opened, wants_password
+from picas.errors import NoPool, StoreFailure
+
+if TYPE_CHECKING:
+    from picas.pool import Pool
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 config = typer.Typer(help="Show which pool is meant, and why.", no_args_is_help=True, rich_markup_mode=None)
@@ -18,20 +21,43 @@ app.add_typer(config, name="config")
 
 @app.command()
 def init(pool: PoolOption = None) -> None:
-    """Make a pool: a SQLite file, ./picas.db unless --pool names another. Making it again changes nothing."""
-    make(pool)
+    """Make a pool: a SQLite file, ./picas.db unless --pool names another, or a database of a CouchDB server.
+
+    Making it again changes nothing; what is missing of the views of a pool that is there is added. A password that is
+    needed is asked for, and kept encrypted in ~/.config/picas.
+    """
+    found = address(pool)
+    if not wants_password(found):
+        make(pool)
+        return
+    password = ask_password(f"password of {found.username} on {found.url}: ")
+    with opened(found, password=password, create=True) as made:
+        _describe(made, made_now=False)
+    say(f"the password is kept in {keep_password(found, password)}")
 
 
 def make(pool: str | None) -> None:
     """Make the pool, or say that it is there."""
     try:
         with open_pool(pool) as found:
-            count = sum(found.count().values())
-            say(f"{found.url} is there already, with {count} tokens")
-    except (ConfigError, StoreFailure):
+            missing = found.store.check() if found.store.server else []
+            if not missing:
+                _describe(found, made_now=False)
+                return
+    except (NoPool, StoreFailure):
         # StoreFailure: the file is empty, which another `picas init` at this moment leaves for an instant.
-        with open_pool(pool, create=True) as made:
-            say(f"made {made.url}")
+        missing = []
+    with open_pool(pool, create=True) as made:
+        _describe(made, made_now=not missing)
+    for problem in missing:
+        say(f"added: {problem.text.replace(' has no view ', ', view ')}")
+
+
+def _describe(pool: Pool, *, made_now: bool) -> None:
+    if made_now:
+        say(f"made {pool.url}")
+    else:
+        say(f"{pool.url} is there already, with {sum(pool.count().values())} tokens")
 
 
 @config.command()

@@ -1,4 +1,4 @@
-"""``pool``: create, drop, export, import, check."""
+"""``pool``: create, drop, copy, export, import, check."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from picas.cli.changing import confirm
 from picas.cli.making import make
-from picas.cli.output import clean, say
+from picas.cli.output import clean, counted, say
 from picas.cli.selecting import PoolOption, TagOption, WhereOption, YesOption, selection
 from picas.cli.session import open_pool
 from picas.errors import StoreFailure, UsageError
 
+if TYPE_CHECKING:
+    from picas.moving import Moved
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-pool_ = typer.Typer(help="Pools: create, drop, export, import, check.", no_args_is_help=True, rich_markup_mode=None)
+pool_ = typer.Typer(
+    help="Pools: create, drop, copy, export, import, check.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(pool_, name="pool")
 
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - is standard input or output.")]
@@ -59,8 +64,30 @@ def import_(file: FileArgument, pool: PoolOption = None) -> None:
 
     with open_pool(pool) as opened, _input(file) as lines:
         moved = import_lines(opened, lines)
-    existing = f"; {moved.existing} tokens were there already" if moved.existing else ""
-    say(f"imported {moved.tokens} tokens and {moved.attachments} attachments{existing}")
+    _report("imported", moved)
+
+
+@pool_.command()
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The pool to copy from: a path or an address.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The pool to copy to; it is made when it is not there.")],
+    where: WhereOption = None,
+    tag: TagOption = None,
+) -> None:
+    """Copy tokens with their attachments, and the views, from one pool to another, of whatever kinds.
+
+    Tokens that are there already stay as they are, so that a copy that was interrupted goes on where it ended.
+    Tokens that run are copied as waiting.
+    """
+    from picas.moving import Moved, export_lines, import_lines
+
+    make(target)
+    with open_pool(source) as old, open_pool(target) as new, counted("tokens copied") as count:
+        if old.url == new.url:
+            raise UsageError(f"{source} and {target} are one pool", hint="name another to copy to")
+        lines = export_lines(old, selection(None, where, tag, not (where or tag)), Moved())
+        moved = import_lines(new, count(lines))
+    _report("copied", moved)
 
 
 @pool_.command()
@@ -77,6 +104,13 @@ def check(
     if left:
         raise StoreFailure(f"{left} problems", hint="" if mend else "`picas pool check --mend` mends what can be")
     say("no problems" if not problems else f"{len(problems)} mended")
+
+
+def _report(what: str, moved: Moved) -> None:
+    existing = f"; {moved.existing} tokens were there already" if moved.existing else ""
+    say(f"{what} {moved.tokens} tokens and {moved.attachments} attachments{existing}")
+    for name in moved.left_out:
+        say(f"left out: the views of {name}, which are in JavaScript and run in CouchDB only")
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def run(
     from picas.views import View
 
     chosen = RunOptions(
-        view=View.parse(view),
+        view=View.parse(view, any_name=True),
         command=tuple(command) if command else None,
         cores=cores,
         memory=size(memory, "--memory"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     from picas.config import PoolAddress
     from picas.pool import Pool
 
-__all__ = ["SETTINGS", "address", "open_pool", "seconds", "size"]
+__all__ = [
+    "SETTINGS",
+    "address",
+    "ask_password",
+    "keep_password",
+    "open_pool",
+    "opened",
+    "seconds",
+    "size",
+    "wants_password",
+]
 
 
 class _Settings:
@@ -46,12 +57,56 @@ def address(pool: str | None = None) -> PoolAddress:
 @contextmanager
 def open_pool(pool: str | None = None, *, create: bool = False) -> Iterator[Pool]:
     """The pool, for as long as the command works on it."""
+    with opened(address(pool), create=create) as found:
+        yield found
+
+
+@contextmanager
+def opened(found: PoolAddress, *, password: str | None = None, create: bool = False) -> Iterator[Pool]:
+    """The pool at an address, with another password when one is given."""
     from picas.pool import connect
 
-    found = address(pool)
-    password = found.password.reveal() if found.password else ""
-    with connect(found.url, create=create, username=found.username, password=password) as opened:
-        yield opened
+    secret = password or (found.password.reveal() if found.password else "")
+    with connect(found.url, create=create, username=found.username, password=secret) as pool:
+        yield pool
+
+
+def wants_password(found: PoolAddress) -> bool:
+    """Whether a pool's address names a user, and nothing says the password."""
+    return found.username is not None and found.password is None
+
+
+def ask_password(prompt: str, *, twice: bool = False) -> str:
+    """A password typed without echo, or a line of standard input where no person is; never an argument."""
+    import getpass
+
+    if not sys.stdin.isatty():
+        given = sys.stdin.readline().rstrip("\n")
+        if not given:
+            raise ConfigError("no password was given", hint="set PICAS_PASSWORD, or give it on standard input")
+        return given
+    given = getpass.getpass(prompt)
+    if not given:
+        raise ConfigError("no password was given; nothing was changed")
+    if twice and getpass.getpass("the same again: ") != given:
+        raise ConfigError("the two passwords are not the same; nothing was changed")
+    return given
+
+
+def keep_password(found: PoolAddress, password: str) -> Path:
+    """Keep a pool's address and password, encrypted, in PiCaS's configuration file; that file."""
+    from urllib.parse import unquote
+
+    from picas import conf_yml
+    from picas.crypto import encrypt_password, generate_and_save_key
+
+    path = Path("~/.config/picas/conf.yml").expanduser()
+    server, _, database = found.url.partition("?")[0].rpartition("/")
+    generate_and_save_key()
+    secret = encrypt_password(password).decode()
+    values = {"host_url": server, "database": unquote(database), "username": found.username or ""}
+    conf_yml.write(path, {**values, "encrypted_password": secret})
+    return path
 
 
 def seconds(text: str | None, option: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from picas.cli.output import form_for, print_rows, say
 from picas.cli.selecting import PoolOption, WhereOption
 from picas.cli.session import open_pool
 from picas.errors import NothingMatched, UsageError
+
+if TYPE_CHECKING:
+    from picas.views import Design
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 view = typer.Typer(help="Views with a condition: add, list, remove.", no_args_is_help=True, rich_markup_mode=None)
@@ -45,12 +48,19 @@ def ls(output: OutputOption = None, pool: PoolOption = None) -> None:
         rows = [
             {
                 "id": design.name,
-                "where": json.dumps(design.selector.source) if design.selector else "",
+                "where": _where(design),
                 **{str(state): count for state, count in opened.count(design.name).items()},
             }
             for design in opened.store.designs()
         ]
     print_rows(("id", "where", "held", "todo", "locked", "done", "error"), rows, form_for(output))
+
+
+def _where(design: Design) -> str:
+    """What a listing says of the tokens of a design document."""
+    if design.javascript is not None:
+        return f"in JavaScript: {', '.join(sorted(design.javascript))}"
+    return json.dumps(design.selector.source) if design.selector else ""
 
 
 @view.command()

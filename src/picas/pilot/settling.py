@@ -40,8 +40,9 @@ class Counts:
 class Settler:
     """Settles results and claims tokens in one step; goes on trying while the store is away."""
 
-    def __init__(self, store: TokenStore, folder: Path) -> None:
+    def __init__(self, store: TokenStore, folder: Path, longest_pause: float = _LONGEST_PAUSE) -> None:
         self.counts = Counts()
+        self._longest_pause = longest_pause
         self._store = store
         self._folder = folder
         self._finished: list[Settlement] = []
@@ -97,7 +98,7 @@ class Settler:
         try:
             act()
         except StoreUnavailable as error:
-            pause = random.SystemRandom().uniform(0, min(_LONGEST_PAUSE, 0.2 * 2**self._failures)) + 0.05
+            pause = random.SystemRandom().uniform(0, min(self._longest_pause, 0.2 * 2**self._failures)) + 0.05
             if self._failures == 0:
                 log.warning("%s; trying again", error)
             self._failures = min(self._failures + 1, 10)

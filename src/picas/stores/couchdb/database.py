@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import orjson
 
-from picas.errors import ConfigError, InvalidToken, NoSuchView, StoreFailure
+from picas.errors import ConfigError, InvalidToken, NoPool, NoSuchView, StoreFailure
 from picas.lifecycle import Doc
 from picas.stores.couchdb.transport import Answer, Http
 
@@ -143,7 +143,9 @@ class Database:
         return self._object(self.http.request("GET", path))
 
     def of(self, doc_id: str, attachment: str | None = None) -> str:
-        """The path of a document of any kind, or of a file of it."""
+        """The path of a document of any kind, or of a file of it; InvalidToken for one that would be another path."""
+        if {doc_id, attachment} & {".", "..", ""}:
+            raise InvalidToken(f"{attachment if attachment in ('.', '..', '') else doc_id!r} is not allowed as a name")
         kind, slash, name = doc_id.partition("/")
         inner = f"{kind}/{quote(name, safe='')}" if slash and kind in ("_local", "_design") else quote(doc_id, safe="")
         return f"{self.path}/{inner}" + (f"/{quote(attachment, safe='')}" if attachment is not None else "")
@@ -168,22 +170,26 @@ class Database:
         return found
 
     def _found(self, answer: Answer) -> Answer:
-        if answer.status == 404 and b"atabase" in answer.data:
-            raise ConfigError(f"there is no database {self._name}", hint="`picas init` makes it")
+        if _lacks_database(answer):
+            raise NoPool(f"there is no database {self._name}", hint="`picas init` makes it")
         if answer.status >= 400:
             raise StoreFailure(f"{self._name} refused a request ({answer.status}): {answer.data[:200]!r}")
         return answer
 
     def _missing(self, answer: Answer, design: str, name: str) -> NoSuchView | ConfigError:
-        if b"atabase" in answer.data:
-            return ConfigError(f"there is no database {self._name}", hint="`picas init` makes it")
+        if _lacks_database(answer):
+            return NoPool(f"there is no database {self._name}", hint="`picas init` makes it")
         return NoSuchView(
-            f"{self._name} has no view {name!r} in a design document {design!r}",
+            f"no view named {name!r}: {self._name} has no design document {design!r} with it",
             hint="`picas view ls` lists what there is; `picas init` makes the views of a pool",
         )
 
 
 _BY_VIEW = {"filter": "_view", "view": "Monitor/todo"}
+
+
+def _lacks_database(answer: Answer) -> bool:
+    return answer.status == 404 and (b"atabase" in answer.data or b"no_db_file" in answer.data)
 
 
 def _encoded(params: Mapping[str, Any]) -> dict[str, str]:

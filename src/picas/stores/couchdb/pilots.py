@@ -20,7 +20,8 @@ from picas.views import MONITOR
 
 __all__ = ["Pilots"]
 
-_RECORD, _ORDERS = "picas-pilot-", "picas-orders-"
+_KIND = "picas-pilot:"
+_RECORD, _ORDERS = f"{_KIND}record:", f"{_KIND}orders:"
 _REGISTER = "_local/picas-pilots"
 _PAGE = 500
 
@@ -50,7 +51,7 @@ class Pilots:
             del fields[name]
         self._write(f"_local/{_RECORD}{record.id}", {**fields, "at": self._now(), "beat": self._beats})
         if self._listable is None:
-            self._listable = self._database.local_docs(_RECORD) is not None
+            self._listable = self._database.local_docs(_KIND) is not None
         if not self._listable and record.id not in self._known:
             self._register(lambda ids: ids | {record.id})
             self._known.add(record.id)
@@ -63,9 +64,9 @@ class Pilots:
 
     def listed(self) -> list[PilotRecord]:
         """All records, by id."""
-        found = self._database.local_docs(_RECORD)
-        docs = found if found is not None else list(self._registered())
-        orders = {doc["_id"]: doc for doc in self._database.local_docs(_ORDERS) or ()} if docs else {}
+        found = self._database.local_docs(_KIND)
+        known = {doc["_id"]: doc for doc in (found if found is not None else self._registered())}
+        docs = [doc for doc_id, doc in known.items() if doc_id.startswith(f"_local/{_RECORD}")]
         now, at = self._now(), time.monotonic()
         if self._database.http.outages != self._outages:
             self._outages = self._database.http.outages
@@ -73,8 +74,8 @@ class Pilots:
         records = []
         for doc in docs:
             mine = doc["_id"].partition(_RECORD)[2]
-            told = orders.get(f"_local/{_ORDERS}{mine}", {}).get("orders") if found is not None else self._orders(mine)
-            records.append(self._record(mine, doc, told or "", now, at))
+            told = known.get(f"_local/{_ORDERS}{mine}", {}).get("orders", "")
+            records.append(self._record(mine, doc, told, now, at))
         self._seen = {record.id: self._seen[record.id] for record in records}
         return sorted(records, key=lambda record: record.id)
 
@@ -140,9 +141,10 @@ class Pilots:
     def _registered(self) -> Iterator[dict[str, Any]]:
         """Records by the register that pilots keep where ``_local/`` documents cannot be listed."""
         for pilot in sorted((self._database.doc(_REGISTER) or {}).get("pilots", ())):
-            doc = self._database.doc(f"_local/{_RECORD}{pilot}")
-            if doc is not None:
-                yield doc
+            for kind in (_RECORD, _ORDERS):
+                doc = self._database.doc(f"_local/{kind}{pilot}")
+                if doc is not None:
+                    yield doc
 
     def _register(self, change: Callable[[set[str]], set[str]]) -> None:
         for _ in range(_PAGE):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from picas import tokens
-from picas.errors import ConfigError, Conflict, NoSuchView
+from picas.errors import Conflict, NoPool, NoSuchView
 from picas.lifecycle import Doc, State, state_of
 from picas.selectors import Selector, matches
 from picas.stores.base import (
@@ -78,7 +78,7 @@ class CouchStore(TokenStore):
     def open(cls, address: Address, *, create: bool = False) -> CouchStore:
         """The pool at this address; with ``create`` what is missing of it is made, the database and its views.
 
-        ConfigError when there is none, or its server lets nobody in by this name and password.
+        NoPool when there is none, ConfigError when its server lets nobody in by this name and password.
         """
         login, clock = Login(address), ServerClock()
         database = Database(Http(address, login, clock))
@@ -93,7 +93,7 @@ class CouchStore(TokenStore):
         finally:
             database.http.close()
         if info is None:
-            raise ConfigError(f"there is no database {address.shown}", hint="`picas init` makes it")
+            raise NoPool(f"there is no database {address.shown}", hint="`picas init` makes it")
         return cls(address, login, clock, info, version)
 
     def now(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import random
@@ -73,7 +74,9 @@ class Login:
             return {}
         if self.address.login == "cookie":
             return {"Cookie": self.cookie} if self.cookie else {}
-        return dict(urllib3.make_headers(basic_auth=f"{self.address.username}:{self.address.password or ''}"))
+        # In UTF-8, as CouchDB reads it; urllib3's own helper writes latin-1.
+        secret = f"{self.address.username}:{self.address.password or ''}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(secret).decode()}"}
 
 
 class Http:
@@ -315,6 +318,7 @@ def _noted(kind: Any, sockets: weakref.WeakSet[Any]) -> Any:
             super().connect()
             sockets.add(self.sock)
 
+    Noted.__name__ = kind.__name__
     return Noted
 
 

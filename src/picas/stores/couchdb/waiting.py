@@ -74,6 +74,10 @@ class Watcher:
     def _listen(self) -> None:
         try:
             self._follow()
+        except Exception:
+            # The connection was broken off under the driver's hands; no token hangs on it.
+            if not self._closed:
+                raise
         finally:
             self._database.http.close()
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import apsw
 
-from picas.errors import ConfigError, StoreError, StoreFailure, StoreUnavailable, Unsupported
+from picas.errors import ConfigError, NoPool, StoreError, StoreFailure, StoreUnavailable, Unsupported
 from picas.selectors import regexp
 from picas.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
@@ -191,7 +191,7 @@ def _check_place(path: Path, *, create: bool) -> None:
     elif create:
         _make(path)
     else:
-        raise ConfigError(f"there is no pool at {path}", hint="`picas init` makes one, `--pool` names another")
+        raise NoPool(f"there is no pool at {path}", hint="`picas init` makes one, `--pool` names another")
 
 
 def _check_filesystem(folder: Path) -> None:

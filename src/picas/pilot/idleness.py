@@ -1,0 +1,83 @@
+"""A pilot without work: when it looks for some again, how long it waits, and when it ends."""
+
+from __future__ import annotations
+
+import time
+
+from picas.pool import Pool
+from picas.views import View
+
+__all__ = ["Idleness"]
+
+_MISFITS = 3
+"""Claims that come back empty though there is work, until it is taken to be for other pilots."""
+_LOOK_AGAIN = 30.0
+"""Seconds after which it looks for work though nothing told of any."""
+_SLICE = 0.5
+"""Seconds of waiting between looks at signals and at the lease."""
+
+
+class Idleness:
+    """The idle time of a pilot that claims from a view, and may be idle for ``patience`` seconds at a time.
+
+    ``silent`` are pilots not heard of and not yet known to be lost: while they hold tokens, some may come back.
+    """
+
+    def __init__(self, pool: Pool, view: View, patience: float) -> None:
+        self.silent: list[str] = []
+        self._pool = pool
+        self._view = view
+        self._patience = patience
+        self._misfits = 0
+        self._hopeful = False
+        self._ready_at: float | None = None
+        self._since: float | None = None
+
+    @property
+    def why(self) -> str:
+        """Why a pilot ends that has been idle too long."""
+        return "what is left needs more than this pilot offers" if self._misfits else "no work is left"
+
+    def claimed(self, count: int) -> None:
+        """A claim came back with so many tokens."""
+        self._ready_at = None
+        self._misfits = 0 if count else self._misfits
+
+    def over(self) -> None:
+        """The pilot has something to do."""
+        self._since = None
+
+    def is_time_to_look(self) -> bool:
+        """Whether it is time to try a claim: a token's pause is over, or some time has passed."""
+        now = time.monotonic()
+        if self._ready_at is None:
+            self._ready_at = self._find_ready(now)
+        return now >= self._ready_at
+
+    def is_too_long(self) -> bool:
+        """Whether the pilot has been idle as long as it may, with nothing that will come back by itself."""
+        if self._hopeful or (self.silent and self._pool.is_holding(self.silent)):
+            return False
+        now = time.monotonic()
+        self._since = self._since or now
+        return now >= self._since + self._patience
+
+    def rest(self) -> bool:
+        """Wait a little; whether the pool has changed."""
+        now = time.monotonic()
+        ends = [now + _SLICE, self._ready_at or now]
+        if self._since is not None:
+            ends.append(self._since + self._patience)
+        changed = self._pool.store.wait(max(0.0, min(ends) - now))
+        self._misfits = 0 if changed else self._misfits
+        return changed
+
+    def _find_ready(self, now: float) -> float:
+        """When to look again if nothing tells of work before: what is there is for other pilots, or for later."""
+        ready = self._pool.store.next_ready(self._view)
+        self._hopeful = bool(ready)
+        if ready == 0.0:
+            self._misfits += 1
+            return now if self._misfits < _MISFITS else now + _LOOK_AGAIN
+        self._misfits = 0
+        return now + (_LOOK_AGAIN if ready is None else min(_LOOK_AGAIN, ready))
