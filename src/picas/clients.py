@@ -30,6 +30,7 @@ __all__ = ["Client", "CouchDB", "Row", "ViewResult"]
 log = logging.getLogger("PiCaS")
 
 _SERVERS = ("http:", "https:", "couchdb:", "couchdbs:")
+_KEYS = frozenset({"key", "startkey", "start_key", "endkey", "end_key"})
 _PAGE = 500
 _STOPPED = Outcome(reason=Reason.STOPPED, give_back=True)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
@@ -95,16 +96,16 @@ class Client:
 
     def get_from_view(self, view: str, **view_params: Any) -> list[Document]:
         """The documents of a view."""
-        rows = self.view(view, **{**view_params, "include_docs": True})
-        return [Document(row["doc"]) for row in rows if row["doc"]]
+        rows = self.view(view, **{**view_params, "include_docs": True}).rows
+        return [Document(doc) for doc in self._documents(rows)]
 
     def get_single_from_view(self, view: str, window_size: int = 1, **view_params: Any) -> Document:
         """A document of a view, picked at random from the first ``window_size``; IndexError when it is empty."""
         if set(view_params) <= {"design_doc"} and self.db.server is None:
             docs = self._head(view, window_size, **view_params)
         else:
-            rows = self.view(view, **{**view_params, "limit": window_size, "include_docs": True})
-            docs = [row["doc"] for row in rows if row["doc"]]
+            rows = self.view(view, **{**view_params, "limit": window_size, "include_docs": True}).rows
+            docs = self._documents(rows)
         if not docs:
             raise IndexError(f"view {view} is empty")
         return Document(random.choice(docs))
@@ -251,10 +252,25 @@ class Client:
                 action()
 
     def _server_view(self, server: ViewServer, view: str, design_doc: str, given: Mapping[str, Any]) -> ViewResult:
-        """The rows as the server gives them. Without ``group`` a view that reduces gives its one row, as there."""
-        params = {name: value for name, value in given.items() if value is not None}
+        """The rows as the server gives them. Without ``group`` a view that reduces gives its one row, as there.
+
+        None is a key like any other; any other parameter of None is one that was not given.
+        """
+        params = {name: value for name, value in given.items() if value is not None or name in _KEYS}
         rows, about = server.rows(design_doc, view, params, params.pop("keys", None))
         return ViewResult(rows, total_rows=about.get("total_rows"), offset=about.get("offset"))
+
+    def _documents(self, rows: Sequence[Row]) -> list[Doc]:
+        """The documents of rows, but for those that are gone.
+
+        For a value with an ``_id`` CouchDB includes the document of that id, where the row's own is wanted.
+        """
+        included = {row["id"]: row.get("doc") for row in rows}
+        others = [name for name, doc in included.items() if doc is None or doc["_id"] != name]
+        if others:
+            with self._step():
+                included |= zip(others, self.db.get(others), strict=True)
+        return [doc for row in rows if (doc := included[row["id"]]) is not None]
 
     def _pages(self, view: View | None) -> Iterator[Doc]:
         page = self.db.page(view, limit=_PAGE)

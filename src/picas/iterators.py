@@ -84,10 +84,12 @@ class ViewIterator:
         raise NotImplementedError("claim_task is to be written by the subclass")
 
     def _claim(self, view: str, params: Mapping[str, Any]) -> Task:
-        if store_of(self.database) is not None:
+        store = store_of(self.database)
+        # Parameters such as a key only the views of a server have; they are read through the client then.
+        if store is not None and (store.server is None or params.keys() <= {"design_doc"}):
             return _claim_from_store(self.database, view, **params)
         duck = DuckStore(self.database, stopped=self.is_stopped, pause=self._stopped.wait)
-        return duck.claim(view, self._pilot, **params)
+        return duck.claim(view, self._pilot if store is None else self.database.pilot, **params)
 
 
 class TaskViewIterator(ViewIterator):

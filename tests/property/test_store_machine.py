@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from picas.stores.base import TokenStore
+from picas.stores.couchdb import Address, CouchStore, read_address
 from picas.stores.memory import MemoryStore
 from picas.stores.sqlite import SqliteStore
 from picas.testing.machine import store_machine
+from support.couchdb_server import CouchServer
 
 ENOUGH = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
@@ -42,6 +44,23 @@ def test_sqlite_agrees_with_the_model(tmp_path: Path) -> None:
 
     run_state_machine_as_test(
         store_machine(new, again), settings=settings(max_examples=40, stateful_step_count=30, **ENOUGH)
+    )
+
+
+def test_couchdb_agrees_with_the_model(couchdb_server: CouchServer) -> None:
+    opened: list[Address] = []
+
+    def new() -> CouchStore:
+        url = f"{couchdb_server.url}/{couchdb_server.database('machine')}"
+        opened.append(read_address(url, username=couchdb_server.admin, password=couchdb_server.password))
+        return CouchStore.open(opened[-1], create=True)
+
+    def again(store: TokenStore) -> CouchStore:
+        store.close()
+        return CouchStore.open(opened[-1])
+
+    run_state_machine_as_test(
+        store_machine(new, again), settings=settings(max_examples=15, stateful_step_count=20, **ENOUGH)
     )
 
 

@@ -83,7 +83,7 @@ class Model:
 
     def put(self, priority: int, after: tuple[str, ...], retries: int) -> str:
         self.born += 1
-        name = f"t{self.born}"
+        name = name_of(self.born)
         state = State.TODO if all(self._is_done(one) for one in after) else State.HELD
         self.tokens[name] = Token(state=state, priority=priority, after=after, retries=retries, age=self.born)
         return name
@@ -182,7 +182,7 @@ class _Machine(RuleBasedStateMachine):
     def put(self, priority: int, after: list[int], retries: int, several: int) -> None:
         # A token waits for older ones only; some of those have been deleted, and are waited for in vain.
         for _ in range(several):
-            names = tuple(f"t{number}" for number in after if number <= self.model.born)
+            names = tuple(name_of(number) for number in after if number <= self.model.born)
             name = self.model.put(priority, names, retries)
             (answer,) = self.store.put([self._doc(name)])
             assert isinstance(answer, str)
@@ -318,6 +318,11 @@ class _Machine(RuleBasedStateMachine):
     def _shown(doc: Doc) -> tuple[Any, ...]:
         pilot = doc.get("claim", {}).get("pilot", "")
         return state_of(doc), doc.get("fence", 0), pilot, doc["priority"]
+
+
+def name_of(number: int) -> str:
+    """The id of the token born as this one; by id they sort as by age, as those do that picas makes."""
+    return f"t{number:05d}"
 
 
 def store_machine(

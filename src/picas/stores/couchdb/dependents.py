@@ -20,6 +20,8 @@ from picas.stores.couchdb.writer import Writer
 
 __all__ = ["Dependents", "awaited", "waits"]
 
+_chance = random.SystemRandom()
+
 _TRIES = 20
 _BATCH = 500
 
@@ -71,7 +73,7 @@ class Dependents:
             ids = [doc["_id"] for doc, rev in zip(free, answers, strict=True) if not isinstance(rev, str)]
             if not ids:
                 return
-            time.sleep(random.uniform(0.0, 0.01 * failures))
+            time.sleep(_chance.uniform(0.0, 0.01 * failures))
 
     def _states(self, ids: Iterable[str]) -> dict[str, State | None]:
         names = list(ids)

@@ -18,6 +18,8 @@ from picas.stores.couchdb.writer import generation
 
 __all__ = ["delete", "put", "read"]
 
+_chance = random.SystemRandom()
+
 _CHUNK_BYTES = 1 << 20
 _IN_MEMORY = 8 << 20
 _TRIES = 30
@@ -44,7 +46,7 @@ def put(database: Database, token_id: str, name: str, data: IO[bytes], *, conten
                 return str(database.http.json(answer)["rev"])
             if answer.status not in (404, 409):
                 database.refuse(answer)
-            time.sleep(random.uniform(0.0, 0.01 * failures))
+            time.sleep(_chance.uniform(0.0, 0.01 * failures))
     raise StoreUnavailable(f"token {token_id} does not stop changing; {name!r} was not attached")
 
 
@@ -64,7 +66,7 @@ def delete(database: Database, token_id: str, name: str) -> bool:
             return False
         if database.remove_file(token_id, name, doc["_rev"]):
             return True
-        time.sleep(random.uniform(0.0, 0.01 * failures))
+        time.sleep(_chance.uniform(0.0, 0.01 * failures))
     raise StoreUnavailable(f"token {token_id} does not stop changing; {name!r} was not removed")
 
 

@@ -20,6 +20,8 @@ from picas.views import View
 
 __all__ = ["Queue"]
 
+_chance = random.SystemRandom()
+
 log = logging.getLogger("picas.stores")
 
 T = TypeVar("T")
@@ -165,7 +167,7 @@ class Queue:
         if not self._spread:
             return 0
         room = self._of_top_priority(source) - count if source.ranked else self._spread
-        return random.randint(0, max(0, min(self._spread, room)))
+        return _chance.randint(0, max(0, min(self._spread, room)))
 
     def _of_top_priority(self, source: _Source) -> int:
         """How many tokens have the highest priority; windows do not begin behind them."""

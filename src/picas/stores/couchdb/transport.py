@@ -34,6 +34,8 @@ from picas.stores.couchdb.clock import ServerClock
 
 __all__ = ["Answer", "Http", "Login", "Unsure"]
 
+_chance = random.SystemRandom()
+
 CONNECT = 5.0
 """Seconds for a connection to come about."""
 READ = 60.0
@@ -182,7 +184,7 @@ class Http:
                 if failures == _TRIES or not (safe or isinstance(error, (_Unsent, _Busy))):
                     raise
                 wish = error.wish if isinstance(error, _Busy) else 0.0
-                time.sleep(wish + random.uniform(0.0, _PAUSE * failures))
+                time.sleep(wish + _chance.uniform(0.0, _PAUSE * failures))
         raise AssertionError("unreachable")
 
     def _once(

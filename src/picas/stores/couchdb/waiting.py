@@ -13,6 +13,8 @@ from picas.stores.couchdb.database import Database
 
 __all__ = ["Watcher"]
 
+_chance = random.SystemRandom()
+
 log = logging.getLogger("picas.stores")
 
 _POLL = 55.0
@@ -90,7 +92,7 @@ class Watcher:
             except PicasError as error:
                 failures += 1
                 log.debug("no word of changes: %s", error)
-                self._sleep(random.uniform(0.0, min(_LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10))))
+                self._sleep(_chance.uniform(0.0, min(_LONGEST_PAUSE, 0.2 * 2 ** min(failures, 10))))
                 continue
             self._since = since
             if found.get("results") or failures:

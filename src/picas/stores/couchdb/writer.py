@@ -16,6 +16,8 @@ from picas.stores.couchdb.transport import Unsure
 
 __all__ = ["Writer", "generation", "is_revision", "was_stored"]
 
+_chance = random.SystemRandom()
+
 _PART_BYTES = 8 << 20
 _PART_DOCS = 1000
 _TRIES = 4
@@ -70,7 +72,7 @@ class Writer:
     def _read_back(self, part: list[tuple[Mapping[str, Any], bytes]]) -> list[str | Conflict]:
         """What became of documents that were sent; those that did not arrive are sent again."""
         for failures in range(1, _TRIES + 1):
-            time.sleep(random.uniform(0.0, _PAUSE * failures))
+            time.sleep(_chance.uniform(0.0, _PAUSE * failures))
             stored = self._database.docs([doc["_id"] for doc, _ in part])
             found = [was_stored(self._database, doc, now) for (doc, _), now in zip(part, stored, strict=True)]
             missed = [
