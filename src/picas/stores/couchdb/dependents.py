@@ -7,39 +7,75 @@ left behind is found by `Dependents.sweep`.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from picas import lifecycle
-from picas.errors import NoSuchView
+from picas.errors import NoSuchView, PicasError
 from picas.lifecycle import Doc, State, state_of
 from picas.stores.couchdb.database import Database
-from picas.stores.couchdb.scripts import COMPANION
+from picas.stores.couchdb.scripts import AFTER, COMPANION, INDEX, all_of
 from picas.stores.couchdb.writer import Writer
 
 __all__ = ["Dependents", "awaited", "waits"]
 
 _chance = random.SystemRandom()
 
+_BELIEVED = 2.0
+"""Seconds for which it is believed that no token waits, when none did."""
 _TRIES = 20
 _BATCH = 500
 
 
 class Dependents:
-    """Lets tokens go that wait no longer."""
+    """Lets tokens go that wait no longer.
+
+    Whether any token waits at all is read with the queue (`queries`), so that in a pool where none does a settlement
+    costs no request more. Who came to wait in between is looked for with the next reading.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._writer = Writer(database)
+        self._none_waits_at = float("-inf")
+        self._later: list[str] = []
 
-    def release(self, done: Sequence[str]) -> None:
-        """Let those go that waited for one of these tokens last."""
+    def queries(self) -> list[dict[str, Any]]:
+        """What is to be asked of the index together with the queue; `answer` takes the rows."""
+        keys = [[AFTER, token_id] for token_id in self._later]
+        anybody = {**all_of(AFTER), "reduce": False, "limit": 1}
+        return [anybody, {"keys": keys, "reduce": False}] if keys else [anybody]
+
+    def answer(self, found: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        """Take in the rows of `queries`, and let those go that waited."""
+        self._none_waits_at = time.monotonic() if not found[0] else float("-inf")
+        self._later = []
+        if found[1:]:
+            self.look(dict.fromkeys(row["id"] for row in found[1]))
+
+    def release(self, done: Sequence[str]) -> bool:
+        """Let those go that waited for one of these tokens last; whether there were any."""
+        if time.monotonic() - self._none_waits_at < _BELIEVED:
+            self._later += done
+            return False
+        return self._release([*self._later, *done])
+
+    def close(self) -> None:
+        """Look for what was put off; a server that is away is left alone, since the next sweep finds it."""
+        with contextlib.suppress(PicasError):
+            if self._later:
+                self._release(self._later)
+
+    def _release(self, done: Sequence[str]) -> bool:
+        self._later = []
         try:
-            rows, _ = self._database.view(COMPANION, "waiting", done, reduce=False)
+            rows, _ = self._database.view(COMPANION, INDEX, [[AFTER, token_id] for token_id in done], reduce=False)
         except NoSuchView:
-            return
-        self.look(dict.fromkeys(row["id"] for row in rows))
+            return False
+        return bool(self.look(dict.fromkeys(row["id"] for row in rows)))
 
     def look(self, ids: Iterable[str]) -> dict[str, str]:
         """Let those of these tokens go that wait for nothing any more; their new revisions."""
@@ -52,13 +88,14 @@ class Dependents:
     def sweep(self) -> int:
         """Look at every token that waits; how many were let go."""
         try:
-            rows, _ = self._database.view(COMPANION, "waiting", group=True)
+            rows, _ = self._database.view(COMPANION, INDEX, group=True, **all_of(AFTER))
         except NoSuchView:
             return 0
-        done = [parent for parent, state in self._states([row["key"] for row in rows]).items() if state is State.DONE]
+        states = self._states(row["key"][1] for row in rows)
+        done = [parent for parent, state in states.items() if state is State.DONE]
         if not done:
             return 0
-        rows, _ = self._database.view(COMPANION, "waiting", done, reduce=False)
+        rows, _ = self._database.view(COMPANION, INDEX, [[AFTER, parent] for parent in done], reduce=False)
         return len(self.look(dict.fromkeys(row["id"] for row in rows)))
 
     def _look(self, ids: list[str], revisions: dict[str, str]) -> None:

@@ -63,7 +63,7 @@ class _Step:
 
 
 class Exchanger:
-    """Carries out exchanges on a database. ``release`` is told the ids of tokens that are done.
+    """Carries out exchanges on a database. ``release`` is told the ids of tokens that are done; whether it let any go.
 
     With ``crowded`` (a cluster that keeps several copies) two pilots may both be told that a claim succeeded: what was
     claimed, and what is to be settled, is read back with its conflicts.
@@ -74,7 +74,7 @@ class Exchanger:
         database: Database,
         queue: Queue,
         now: Callable[[], float],
-        release: Callable[[Sequence[str]], None],
+        release: Callable[[Sequence[str]], bool],
         *,
         crowded: bool = False,
     ) -> None:
@@ -108,6 +108,8 @@ class Exchanger:
             current = self._read(step, range(len(step.settlements)))
         # What goes back to the queue by its settlement is to be found there by the claim.
         claims_now = not any(_goes_back(one) for one in step.settlements)
+        if not claims_now:
+            self._queue.forget()
         for _ in range(_ROUNDS):
             places = step.next_places()
             results = self._results(step, places, current)
@@ -118,9 +120,9 @@ class Exchanger:
                     break
                 continue
             self._write(step, results, tries)
-            if step.done:
-                self._release(step.done)
-                step.done = []
+            if step.done and self._release(step.done):
+                self._queue.forget()
+            step.done = []
             if step.open:
                 current |= self._read(step, step.open)
             if not step.open and (wish is None or len(step.claimed) >= wish.count):

@@ -13,6 +13,10 @@ from picas.stores.base import Problem
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.scripts import (
     COMPANION,
+    HELD,
+    INDEX,
+    TODO,
+    all_of,
     companion_of,
     companion_views,
     design_of,
@@ -24,6 +28,8 @@ __all__ = ["Library"]
 
 _DESIGN = "_design/"
 _TRIES = 20
+_KINDS = {State.TODO: TODO, State.HELD: HELD}
+"""States whose tokens are read by our own index, in the order of claims."""
 
 
 class Library:
@@ -108,7 +114,7 @@ class Library:
             found = self._lengths(design)
         counts |= {state: int(found.get(str(state), 0)) for state in State}
         try:
-            rows, _ = self._database.view(companion_of(design), str(State.HELD))
+            rows, _ = self._database.view(companion_of(design), INDEX, **all_of(HELD))
         except NoSuchView:
             return counts
         return counts | {State.HELD: rows[0]["value"] if rows else 0}
@@ -150,20 +156,15 @@ class Library:
         return [row for row in rows if last is None or row["id"] != last[1]][:limit]
 
     def _of_view(self, view: View, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-        places = [(view.design, view.in_design())]
-        if not view.name and view.state in (State.TODO, State.HELD):
-            ours = "queue" if view.state is State.TODO else str(State.HELD)
-            places.insert(0, (companion_of(view.design), ours))
-        for place in places:
+        kind = _KINDS.get(view.state) if not view.name else None
+        if kind is not None:
             try:
-                return self._database.view(*place, reduce=False, **params)[0]
+                asked = {**all_of(kind), **params, "reduce": False}
+                return self._database.view(companion_of(view.design), INDEX, **asked)[0]
             except NoSuchView:
-                if place is not places[-1]:
-                    continue
                 if view.state is State.HELD and self._database.doc(f"{_DESIGN}{view.design}") is not None:
                     return []
-                raise
-        return []
+        return self._database.view(view.design, view.in_design(), reduce=False, **params)[0]
 
     def _store(self, doc: Mapping[str, Any]) -> None:
         for _ in range(_TRIES):

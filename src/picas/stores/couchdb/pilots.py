@@ -15,7 +15,7 @@ from picas.errors import NoSuchView
 from picas.lifecycle import State, fence_of, holds, is_cancelled
 from picas.stores.base import Beat, PilotRecord
 from picas.stores.couchdb.database import Database
-from picas.stores.couchdb.scripts import COMPANION
+from picas.stores.couchdb.scripts import COMPANION, INDEX, LOCKED
 from picas.views import MONITOR
 
 __all__ = ["Pilots"]
@@ -110,7 +110,7 @@ class Pilots:
     def _held(self, pilot: str) -> Iterator[tuple[str, tuple[int, bool]]]:
         """The claims of a pilot that are in force: id, fence, and whether it is cancelled."""
         try:
-            rows, _ = self._database.view(COMPANION, "holders", key=pilot, reduce=False)
+            rows, _ = self._database.view(COMPANION, INDEX, key=[LOCKED, pilot], reduce=False)
         except NoSuchView:
             yield from self._held_of_all(pilot)
             return

@@ -14,7 +14,8 @@ from picas.errors import InvalidToken, NoSuchView, UsageError
 from picas.lifecycle import Doc, State, state_of
 from picas.stores.base import Claim
 from picas.stores.couchdb.database import Database
-from picas.stores.couchdb.scripts import companion_of
+from picas.stores.couchdb.dependents import Dependents
+from picas.stores.couchdb.scripts import COMPANION, INDEX, TODO, all_of, companion_of
 from picas.tokens import Requirements
 from picas.views import View
 
@@ -26,19 +27,18 @@ log = logging.getLogger("picas.stores")
 
 T = TypeVar("T")
 
-_AHEAD = 32
-"""Tokens read for a claim of fewer: the rest of them serves the next claims."""
+_AHEAD, _FEWEST, _MOST = 4, 32, 512
+"""Tokens are read for so many claims of the same size at once, within these numbers: one that is claimed and settled
+between two readings is brought up to date in the server's index once, not twice."""
 _FRESH = 1.0
 """Seconds for which what was read ahead is believed; a claim of what changed meanwhile only conflicts."""
 _PAGE = 200
 _WIDEST = 8192
-_AFTER_ALL = {"": 0}
-"""An object comes after every number in CouchDB's order of keys."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A view to read: ``ranked`` when its keys are ``[-priority, not_before]``."""
+    """A view to read: ``ranked`` when it is our index, with keys ``[todo, -priority, not_before]``."""
 
     design: str
     name: str
@@ -51,8 +51,9 @@ class Queue:
     While claims meet those of others, windows begin at random within the highest priority, the more the wider.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, dependents: Dependents) -> None:
         self._database = database
+        self._dependents = dependents
         self._ahead: dict[View, list[Doc]] = {}
         self._read_at = 0.0
         self._spread = 0
@@ -117,8 +118,8 @@ class Queue:
             self._ahead[wish.view] = ahead[count:]
             yield from ahead[:count]
             return
-        limit = max(count, _AHEAD)
-        rows = self._rows(source, skip=skip, limit=limit)
+        limit = max(count, min(_MOST, max(_AHEAD * count, _FEWEST)))
+        rows = self._window(source, skip, limit)
         docs = [row["doc"] for row in rows if row.get("doc")]
         self._ahead[wish.view], self._read_at = docs[count:], time.monotonic()
         yield from docs[:count]
@@ -133,32 +134,33 @@ class Queue:
         while True:
             rows = self._rows(source, after=last, limit=_PAGE, docs=not source.ranked)
             if source.ranked:
-                fitting = [row["id"] for row in rows if row["key"][1] <= now and _may_fit(row["value"], offer)]
+                fitting = [row["id"] for row in rows if row["key"][2] <= now and _may_fit(row["value"], offer)]
                 yield from (doc for doc in self._database.docs(fitting) if doc is not None)
             else:
                 yield from (row["doc"] for row in rows if row.get("doc"))
             if len(rows) < _PAGE:
                 return
             last = rows[-1]
-            if source.ranked and last["key"][1] > now:
+            if source.ranked and last["key"][2] > now:
                 # All others of this priority come later still.
-                last = {"key": [last["key"][0], _AFTER_ALL], "id": ""}
+                last = {"key": [*last["key"][:2], {}], "id": ""}
+
+    def _window(self, source: _Source, skip: int, limit: int) -> list[dict[str, Any]]:
+        """The first rows, behind ``skip``; with them, in one request, whether any token waits for others."""
+        asked = _asked(source, limit=limit, skip=skip)
+        if source.design != COMPANION:
+            return self._database.view(source.design, source.name, **asked)[0]
+        rows, *others = self._database.views(source.design, source.name, [asked, *self._dependents.queries()])
+        self._dependents.answer(others)
+        return rows
 
     def _rows(
-        self,
-        source: _Source,
-        *,
-        after: Mapping[str, Any] | None = None,
-        skip: int = 0,
-        limit: int,
-        docs: bool = True,
+        self, source: _Source, *, after: Mapping[str, Any] | None = None, limit: int, docs: bool = True
     ) -> list[dict[str, Any]]:
-        params: dict[str, Any] = {"limit": limit, "include_docs": docs, "reduce": False}
-        if skip:
-            params["skip"] = skip
+        asked = _asked(source, limit=limit, docs=docs)
         if after is not None:
-            params |= {"limit": limit + 1, "startkey": after["key"], "startkey_docid": after["id"]}
-        rows, _ = self._database.view(source.design, source.name, **params)
+            asked |= {"limit": limit + 1, "startkey": after["key"], "startkey_docid": after["id"]}
+        rows, _ = self._database.view(source.design, source.name, **asked)
         if after is not None:
             rows = [row for row in rows if row["id"] != after["id"]][:limit]
         return rows
@@ -173,7 +175,7 @@ class Queue:
         """How many tokens have the highest priority; windows do not begin behind them."""
         at, found = self._top.get(source, (0.0, 0))
         if time.monotonic() - at > _FRESH:
-            rows, _ = self._database.view(source.design, source.name, group_level=1, limit=1)
+            rows, _ = self._database.view(source.design, source.name, group_level=2, limit=1, **all_of(TODO))
             found = rows[0]["value"] if rows else 0
             self._top[source] = time.monotonic(), found
         return found
@@ -182,9 +184,9 @@ class Queue:
         """When the first token of each priority can be claimed."""
         after: dict[str, Any] | None = None
         while rows := self._rows(source, after=after, limit=1, docs=False):
-            priority, at = rows[0]["key"]
+            *rank, at = rows[0]["key"]
             yield at
-            after = {"key": [priority, _AFTER_ALL], "id": ""}
+            after = {"key": [*rank, {}], "id": ""}
 
     def _pauses(self, source: _Source) -> Iterator[float]:
         """When each token of a view that does not tell can be claimed."""
@@ -203,7 +205,7 @@ class Queue:
             raise UsageError(f"nothing can be claimed from view {view}", hint="claim from a todo view")
         if view.design not in self._unranked:
             try:
-                return act(_Source(companion_of(view.design), "queue", ranked=True))
+                return act(_Source(companion_of(view.design), INDEX, ranked=True))
             except NoSuchView:
                 log.debug("view %s has no queue of ours beside it", view)
         found = act(_Source(view.design, str(view.state), ranked=False))
@@ -228,6 +230,11 @@ class Queue:
         if doc["_id"] not in self._odd and len(self._odd) < 1000:
             self._odd.add(doc["_id"])
             log.warning("document %s is passed over: %s", doc["_id"], why)
+
+
+def _asked(source: _Source, *, limit: int, skip: int = 0, docs: bool = True) -> dict[str, Any]:
+    asked: dict[str, Any] = {"limit": limit, "include_docs": docs, "reduce": False, **({"skip": skip} if skip else {})}
+    return {**asked, **all_of(TODO)} if source.ranked else asked
 
 
 def _may_fit(requires: Any, offer: Requirements | None) -> bool:

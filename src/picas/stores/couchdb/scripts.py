@@ -14,9 +14,27 @@ from picas.rows import OVERVIEW
 from picas.selectors import Selector, to_javascript
 from picas.views import MONITOR, Design
 
-__all__ = ["COMPANION", "VIEWS", "companion_of", "companion_views", "design_of", "is_companion", "views_of"]
+__all__ = [
+    "AFTER",
+    "COMPANION",
+    "CONFLICT",
+    "HELD",
+    "INDEX",
+    "LOCKED",
+    "TODO",
+    "VIEWS",
+    "all_of",
+    "companion_of",
+    "companion_views",
+    "design_of",
+    "is_companion",
+    "views_of",
+]
 
 COMPANION = "picas"
+INDEX = "index"
+"""The one view of a companion; `companion_views` tells of its rows, each of one of these kinds."""
+TODO, HELD, LOCKED, AFTER, CONFLICT = "todo", "held", "locked", "after", "conflict"
 _MARK = "picas"
 
 _NUMBERS = 'doc.type === "token" && typeof doc.lock === "number" && typeof doc.done === "number"'
@@ -42,6 +60,11 @@ def is_companion(design: str) -> bool:
     return design == COMPANION or design.startswith(f"{COMPANION}.")
 
 
+def all_of(kind: str) -> dict[str, Any]:
+    """The range of keys of one kind."""
+    return {"startkey": [kind], "endkey": [kind, {}]}
+
+
 def views_of(design: Design) -> dict[str, Any]:
     """The design document itself, without its revision."""
     if is_companion(design.name):
@@ -55,23 +78,24 @@ def views_of(design: Design) -> dict[str, Any]:
 
 
 def companion_views(design: Design) -> dict[str, Any]:
-    """The design document beside it: the queue to claim from, and held tokens; for ``Monitor`` more.
+    """The design document beside it, with one view, ``index``, whose rows are of several kinds.
 
-    ``queue`` has keys ``[-priority, not_before]`` and what a token requires as value. ``holders`` tells the claims of
-    each pilot, ``waiting`` who waits for a token, ``conflicts`` what two servers of a cluster have changed at once.
+    ``[todo, -priority, not_before]`` with what a token requires as value is the queue to claim from; ``[held]`` are
+    held tokens. For ``Monitor`` there are also ``[locked, pilot]`` with a claim's fence and whether it is cancelled,
+    ``[after, id]`` for who waits for a token, ``[conflict]`` for what two servers of a cluster took at once. One view,
+    since a server's work for it, at each change of a token, is by the number of views.
     """
-    todo, held = (_where(test, design.selector) for test in (_STATES["todo"], _HELD))
-    views: dict[str, Any] = {
-        "queue": {
-            "map": _emits(todo, f"{_QUEUE_KEY}, doc.requires === undefined ? null : doc.requires"),
-            "reduce": "_count",
-        },
-        "held": {"map": _emits(held, "doc._id, null"), "reduce": "_count"},
-    }
-    if design == MONITOR:
-        views["holders"] = {"map": _function(_HOLDERS), "reduce": "_count"}
-        views["waiting"] = {"map": _function(_WAITING), "reduce": "_count"}
-        views["conflicts"] = {"map": _function("if (doc._conflicts) { emit(doc._id, doc._conflicts.length); }")}
+    kinds = [
+        f"if ({_where(_STATES['todo'], design.selector)}) {{",
+        f'  emit(["{TODO}", {_QUEUE_KEY}], doc.requires === undefined ? null : doc.requires);',
+        f"}} else if ({_where(_HELD, design.selector)}) {{",
+        f'  emit(["{HELD}"], null);',
+        *(_WAITING if design == MONITOR else ()),
+        *(_HOLDERS if design == MONITOR else ()),
+        "}",
+        *([f'if (doc._conflicts) {{ emit(["{CONFLICT}"], doc._conflicts.length); }}'] if design == MONITOR else ()),
+    ]
+    views = {INDEX: {"map": _function("\n  ".join(kinds)), "reduce": "_count"}}
     return {"_id": f"_design/{companion_of(design.name)}", "language": "javascript", "views": views}
 
 
@@ -93,18 +117,20 @@ def design_of(doc: Mapping[str, Any]) -> Design | None:
 
 
 _NUMBER_OR_NONE = '(typeof doc.{0} === "number" ? doc.{0} : 0)'
-_QUEUE_KEY = f"[0 - {_NUMBER_OR_NONE.format('priority')}, {_NUMBER_OR_NONE.format('not_before')}]"
-_HOLDERS = f"""var claim = doc.claim;
-  if (!({_STATES["locked"]}) || !claim || typeof claim.pilot !== "string") {{ return; }}
-  if (claim.at === doc.lock && claim.fence === doc.fence) {{
-    emit(claim.pilot, [claim.fence, doc.cancel === claim.fence]);
-  }}"""
-_WAITING = f"""var after = doc.after, i;
-  if ({_HELD} && after && typeof after === "object" && after.length) {{
-    for (i = 0; i < after.length; i += 1) {{
-      if (typeof after[i] === "string") {{ emit(after[i], null); }}
-    }}
-  }}"""
+_QUEUE_KEY = f"0 - {_NUMBER_OR_NONE.format('priority')}, {_NUMBER_OR_NONE.format('not_before')}"
+_HOLDERS = (
+    f"}} else if ({_STATES['locked']}) {{",
+    "  var claim = doc.claim;",
+    '  if (claim && claim.at === doc.lock && claim.fence === doc.fence && typeof claim.pilot === "string") {',
+    f'    emit(["{LOCKED}", claim.pilot], [claim.fence, doc.cancel === claim.fence]);',
+    "  }",
+)
+_WAITING = (
+    "  var after = doc.after, i;",
+    '  for (i = 0; after && typeof after === "object" && i < after.length; i += 1) {',
+    f'    if (typeof after[i] === "string") {{ emit(["{AFTER}", after[i]], null); }}',
+    "  }",
+)
 
 
 def _where(test: str, selector: Selector | None) -> str:

@@ -31,7 +31,7 @@ from picas.stores.couchdb.exchange import Exchanger
 from picas.stores.couchdb.library import Library
 from picas.stores.couchdb.pilots import Pilots
 from picas.stores.couchdb.queue import Queue
-from picas.stores.couchdb.scripts import COMPANION
+from picas.stores.couchdb.scripts import COMPANION, CONFLICT, INDEX, all_of
 from picas.stores.couchdb.server import Server, version_of
 from picas.stores.couchdb.transport import Http, Login
 from picas.stores.couchdb.waiting import Watcher
@@ -65,8 +65,8 @@ class CouchStore(TokenStore):
         self._http = Http(address, login, clock)
         self._db = Database(self._http)
         self._writer = Writer(self._db)
-        self._queue = Queue(self._db)
         self._dependents = Dependents(self._db)
+        self._queue = Queue(self._db, self._dependents)
         self._exchanger = Exchanger(self._db, self._queue, self.now, self._dependents.release, crowded=copies > 1)
         self._library = Library(self._db)
         self._pilots = Pilots(self._db, self.now)
@@ -139,8 +139,6 @@ class CouchStore(TokenStore):
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None = None) -> Exchange:
         if claim is not None:
             self._watcher.prime()
-        if settlements:
-            self._queue.forget()
         done = self._exchanger.exchange(settlements, claim)
         if claim is None or len(done.claimed) >= claim.count or self._watcher.running:
             return done
@@ -227,7 +225,7 @@ class CouchStore(TokenStore):
     def check(self, *, mend: bool = False) -> list[Problem]:
         problems = self._library.check(mend=mend)
         try:
-            conflicts, _ = self._db.view(COMPANION, "conflicts")
+            conflicts, _ = self._db.view(COMPANION, INDEX, reduce=False, **all_of(CONFLICT))
         except NoSuchView:
             return problems
         return problems + [
@@ -243,6 +241,7 @@ class CouchStore(TokenStore):
         self.close()
 
     def close(self) -> None:
+        self._dependents.close()
         self._watcher.close()
         self._http.close()
 
