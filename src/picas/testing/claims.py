@@ -79,6 +79,14 @@ class TestClaim:
         assert ids(exchange.settled) == ["a"]  # type: ignore[arg-type]
         assert sorted(ids(exchange.claimed)) == ["a", "b"]
 
+    def test_a_claim_is_made_though_what_would_go_back_is_not_ours_any_more(self, store: TokenStore) -> None:
+        put(store, "a", "b")
+        (a,) = claim(store)
+        settle(store, a)
+        wish = Claim(view=TODO, count=1, claimant=_pilot("p1"))
+        exchange = store.exchange([Settlement(doc=a, outcome=GIVEN_BACK)], wish)
+        assert ids(exchange.claimed) == ["b"]
+
     def test_a_claim_is_made_though_a_settlement_is_refused(self, store: TokenStore) -> None:
         put(store, "a", "b")
         (a,) = claim(store)
@@ -159,6 +167,16 @@ class TestOffer:
         put(store, "a", **({"requires": requires} if requires else {}))
         assert ids(claim(store, offer=offer)) == (["a"] if fits else [])
         assert state(store, "a") is (State.LOCKED if fits else State.TODO)
+
+    def test_one_after_the_other_of_which_some_do_not_fit(self, store: TokenStore) -> None:
+        put(store, *(f"big{n}" for n in range(10)), requires={"cores": 64})
+        put(store, *(f"small{n}" for n in range(10)))
+        put(store, *(f"vast{n}" for n in range(100)), requires={"cores": 640})
+        put(store, "z")
+        offer = Requirements(cores=4)
+        claimed = [name for _ in range(11) for name in ids(claim(store, 1, offer=offer))]
+        assert sorted(claimed) == [*(f"small{n}" for n in range(10)), "z"]
+        assert claim(store, 1, offer=offer) == []
 
     def test_many_that_do_not_fit_do_not_hide_one_that_does(self, store: TokenStore) -> None:
         put(store, *(f"big{n}" for n in range(400)), requires={"cores": 64}, priority=5)

@@ -107,14 +107,13 @@ class Exchanger:
         if self._crowded and step.settlements:
             current = self._read(step, range(len(step.settlements)))
         # What goes back to the queue by its settlement is to be found there by the claim.
-        claims_now = not any(_goes_back(one) for one in step.settlements)
-        if not claims_now:
+        waits = any(_goes_back(one) for one in step.settlements)
+        if waits:
             self._queue.forget()
         for _ in range(_ROUNDS):
-            places = step.next_places()
-            results = self._results(step, places, current)
-            tries = self._candidates(wish, step) if claims_now else []
-            claims_now = True
+            results = self._results(step, step.next_places(), current)
+            tries = [] if waits and results else self._candidates(wish, step)
+            waits = False
             if not results and not tries:
                 if not step.open:
                     break

@@ -89,9 +89,11 @@ class Queue:
 
     def _choose(self, wish: Claim, source: _Source, count: int, now: float, skip: int) -> list[Doc]:
         chosen: list[Doc] = []
+        seen: set[str] = set()
         for doc in self._documents(wish, source, count, now, skip):
-            if not self._is_claimable(doc, now, wish.offer):
+            if doc["_id"] in seen or not self._is_claimable(doc, now, wish.offer):
                 continue
+            seen.add(doc["_id"])
             if lifecycle.is_suspect(doc):
                 return chosen or ([doc] if wish.suspects else [])
             chosen.append(doc)
@@ -113,21 +115,23 @@ class Queue:
         return self._either(view, look)
 
     def _documents(self, wish: Claim, source: _Source, count: int, now: float, skip: int) -> Iterator[Doc]:
-        ahead = self._ahead.pop(wish.view, [])
-        if ahead and time.monotonic() - self._read_at < _FRESH and count <= len(ahead):
-            self._ahead[wish.view] = ahead[count:]
-            yield from ahead[:count]
-            return
+        ahead = self._ahead.get(wish.view, [])
+        if time.monotonic() - self._read_at < _FRESH and count <= len(ahead):
+            yield from self._spend(wish.view, ahead, count)
         limit = max(count, min(_MOST, max(_AHEAD * count, _FEWEST)))
         rows = self._window(source, skip, limit)
         docs = [row["doc"] for row in rows if row.get("doc")]
-        self._ahead[wish.view], self._read_at = docs[count:], time.monotonic()
-        yield from docs[:count]
-        # Some did not fit: the rest of the window, and then whatever the view has.
-        self._ahead.pop(wish.view, None)
-        yield from docs[count:]
+        self._read_at = time.monotonic()
+        yield from self._spend(wish.view, docs, count)
         if len(rows) >= limit:
             yield from self._further(source, rows[-1], wish.offer, now)
+
+    def _spend(self, view: View, docs: list[Doc], count: int) -> Iterator[Doc]:
+        """The first documents, the rest being kept for the next claim; that too when some of the first did not fit."""
+        self._ahead[view] = docs[count:]
+        yield from docs[:count]
+        self._ahead.pop(view, None)
+        yield from docs[count:]
 
     def _further(self, source: _Source, last: dict[str, Any], offer: Requirements | None, now: float) -> Iterator[Doc]:
         """Documents behind a row; where the view tells what they require, only those that may fit."""
