@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,12 +19,16 @@ from picas.pool import Pool, connect
 T = TypeVar("T")
 
 _PILOT = """
-import dataclasses, json, sys
+import dataclasses, json, os, sys
 from picas.command import CommandActor, RunOptions
 from picas.pool import connect
+from picas.views import View
 
-path, options = sys.argv[1], json.loads(sys.argv[2])
-with connect(path) as pool:
+options = json.loads(sys.argv[1])
+if "view" in options:
+    options["view"] = View.parse(options["view"], any_name=True)
+pool = {name: os.environ[f"SITE_{name.upper()}"] for name in ("url", "username", "password")}
+with connect(**pool) as pool:
     report = CommandActor(pool, RunOptions(**options)).run()
 print(json.dumps(dataclasses.asdict(report)))
 """
@@ -47,7 +51,7 @@ class Pilot:
         self.err_path = site.folder / f"pilot{number}.err"
         self._out_path = site.folder / f"pilot{number}.out"
         self.was_killed = False
-        command = [sys.executable, "-c", _PILOT, str(site.path), json.dumps(options)]
+        command = [sys.executable, "-c", _PILOT, json.dumps(options)]
         with self.err_path.open("wb") as err, self._out_path.open("wb") as out:
             self.process = subprocess.Popen(
                 command, env=site.environ, cwd=site.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err
@@ -72,20 +76,28 @@ class Pilot:
 
 
 class Site:
-    """A folder with one pool, and the pilots that work it."""
+    """A folder with one pool, and the pilots that work it.
 
-    def __init__(self, folder: Path, path: Path | None = None) -> None:
+    ``access`` is the address of a pool elsewhere (``url``, ``username``, ``password``), which its pilots may be
+    made to reach by another URL, ``via``.
+    """
+
+    def __init__(
+        self, folder: Path, path: Path | None = None, *, access: Mapping[str, str] | None = None, via: str | None = None
+    ) -> None:
         self.folder = folder
         self.path = path or folder / "picas.db"
+        found = {"url": str(self.path), "username": "", "password": "", **(access or {})}
         self.side = folder / "side.txt"
         self.mark = f"PICAS_TEST_MARK={uuid.uuid4()}"
         self.pilots: list[Pilot] = []
         self.ids: list[str] = []
-        self.pool: Pool = connect(str(self.path), create=True)
+        self.pool: Pool = connect(**found, create=True)
         temporary = folder / "tmp"
         temporary.mkdir()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PICAS_", "SLURM_"))}
         own = {"PICAS_SPOOL": str(folder / "spool"), "TMPDIR": str(temporary), "SIDE": str(self.side)}
+        own |= {f"SITE_{name.upper()}": value for name, value in found.items()} | ({"SITE_URL": via} if via else {})
         self.environ = {**kept, **own, "PICAS_TEST_MARK": self.mark.partition("=")[2]}
 
     def add(self, *commands: str | list[str], **fields: Any) -> list[str]:
@@ -151,9 +163,9 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, path: Path | None = None) -> Iterator[Site]:
+def site(folder: Path, path: Path | None = None, **elsewhere: Any) -> Iterator[Site]:
     """A site that is cleaned up after."""
-    made = Site(folder, path)
+    made = Site(folder, path, **elsewhere)
     try:
         yield made
     finally:

@@ -1,0 +1,92 @@
+"""F1 over CouchDB's protocol: many pilots at once, and pilots that are killed; each token's result is accepted once."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from picas.lifecycle import State
+from support import pilots
+from support.checker import SIDE, check
+from support.couchdb_server import CouchServer
+from support.pilots import Site, until
+
+
+@pytest.fixture
+def site(tmp_path: Path, couchdb_server: CouchServer) -> Iterator[Site]:
+    url = f"{couchdb_server.url}/{couchdb_server.database('pilots')}"
+    access = {"url": url, "username": couchdb_server.admin or "", "password": couchdb_server.password or ""}
+    with pilots.site(tmp_path, access=access) as made:
+        yield made
+
+
+def waiting(site: Site) -> int:
+    counts = site.pool.count()
+    return counts[State.TODO] + counts[State.LOCKED]
+
+
+def run_each_once(site: Site, tokens: int, number: int) -> None:
+    """So many pilots on so many tokens; every token's command ran once, by what the commands themselves wrote."""
+    site.add(*[SIDE] * tokens)
+    started = [site.pilot(cores=1, lease=60.0) for _ in range(number)]
+    reports = [pilot.report(600.0) for pilot in started]
+    assert sum(report["done"] for report in reports) == tokens
+    lines = site.lines()
+    assert (len(lines), len(set(lines))) == (tokens, tokens), "a token was run twice"
+    assert check(site, side=True) == {State.DONE: tokens}
+
+
+def test_sixteen_pilots_run_each_token_once(site: Site) -> None:
+    run_each_once(site, 600, 16)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_sixteen_pilots_run_each_of_five_thousand_once(site: Site) -> None:
+    run_each_once(site, 5_000, 16)
+
+
+def kill_at_random(site: Site, kills: int, number: int, seconds: float) -> None:
+    """Kill pilots at random moments, each replaced at once; then let the rest finish."""
+    chance = random.Random(1)
+    options = {"cores": 1, "lease": 4.0, "idle": 20.0}
+    alive = [site.pilot(**options) for _ in range(number)]
+    for count in range(kills):
+        threshold = waiting(site) - chance.randint(1, 2 * site_step(site, kills))
+        until("the pool is worked", lambda least=threshold: waiting(site) <= least, seconds)
+        victim = alive.pop(chance.randrange(len(alive)))
+        victim.signal(signal.SIGKILL)
+        victim.ended()
+        assert waiting(site) or count, "the pool was empty before anybody was killed"
+        alive.append(site.pilot(**options))
+    for pilot in alive:
+        pilot.report(seconds)
+
+
+def site_step(site: Site, kills: int) -> int:
+    return max(1, len(site.ids) // (3 * kills))
+
+
+def test_killed_pilots_cost_nothing_but_time(site: Site) -> None:
+    """What the killed ones held went back after their lease; each result was accepted once, its output with it."""
+    site.add(*[f"sleep 0.02; {SIDE}"] * 300)
+    kill_at_random(site, 5, 4, 90.0)
+    assert check(site) == {State.DONE: 300}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_twenty_of_sixteen_pilots_killed_on_five_thousand_tokens(site: Site) -> None:
+    """The same at its size: twenty kills among sixteen pilots."""
+    site.add(*[f"sleep 0.02; {SIDE}"] * 5_000)
+    kill_at_random(site, 20, 16, 600.0)
+    assert check(site) == {State.DONE: 5_000}
+
+
+def test_sixty_four_pilots_on_fifty_tokens(site: Site) -> None:
+    """None dies of contention, and none runs what another runs."""
+    run_each_once(site, 50, 64)
