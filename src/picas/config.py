@@ -23,10 +23,11 @@ from picas.crypto import decrypt_password, read_key
 from picas.errors import ConfigError
 from picas.files import read_text
 
-__all__ = ["PoolAddress", "Secret", "find_pool", "read_url", "without_credentials"]
+__all__ = ["PoolAddress", "Secret", "find_pool", "read_url", "without_credentials", "without_secrets"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _COUCHDB = re.compile(r"(https?|couchdbs?)://[^/]", re.IGNORECASE)
+_ADDRESSES = ("PICAS_POOL", conf_yml.VARIABLES["host_url"])
 _ESCAPES = "in a user name or password write : / ? # @ as %3A %2F %3F %23 %40"
 # To the last @ before a space or quote: a password may have any of : / @ in it.
 _CREDENTIALS = re.compile(r"(?<=://)[^\s\"'<>/:]*:[^\s\"'<>]*@")
@@ -71,6 +72,12 @@ class PoolAddress:
 def without_credentials(text: str) -> str:
     """Give a text in which no URL has a ``user:password@``, fit to be shown or kept."""
     return _CREDENTIALS.sub("", text)
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give an environment for the commands of tokens: no password, and no address that has one in it."""
+    kept = {name: value for name, value in environ.items() if name != conf_yml.VARIABLES["password"]}
+    return kept | {name: without_credentials(kept[name]) for name in _ADDRESSES if name in kept}
 
 
 def find_pool(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> PoolAddress:

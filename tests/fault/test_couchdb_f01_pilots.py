@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,20 +56,18 @@ def kill_at_random(site: Site, kills: int, number: int, seconds: float) -> None:
     chance = random.Random(1)
     options = {"cores": 1, "lease": 4.0, "idle": 20.0}
     alive = [site.pilot(**options) for _ in range(number)]
-    for count in range(kills):
-        threshold = waiting(site) - chance.randint(1, 2 * site_step(site, kills))
-        until("the pool is worked", lambda least=threshold: waiting(site) <= least, seconds)
+    for count in range(1, kills + 1):
+        # A share of the tokens between any two kills, so that all come while there is work.
+        latest = len(site.ids) * (kills - count + 1) // (kills + 1)
+        until("the pool is worked", lambda most=latest: waiting(site) <= most, seconds)
+        time.sleep(chance.uniform(0.0, 0.1))
+        assert waiting(site), "the pool was empty before all were killed"
         victim = alive.pop(chance.randrange(len(alive)))
         victim.signal(signal.SIGKILL)
         victim.ended()
-        assert waiting(site) or count, "the pool was empty before anybody was killed"
         alive.append(site.pilot(**options))
     for pilot in alive:
         pilot.report(seconds)
-
-
-def site_step(site: Site, kills: int) -> int:
-    return max(1, len(site.ids) // (3 * kills))
 
 
 def test_killed_pilots_cost_nothing_but_time(site: Site) -> None:

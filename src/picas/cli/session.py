@@ -45,10 +45,11 @@ _BYTES |= {"kib": 2**10, "ki": 2**10, "mib": 2**20, "mi": 2**20, "gib": 2**30, "
 
 def address(pool: str | None = None) -> PoolAddress:
     """Where the pool is, by option, environment, file or default."""
-    from picas.config import find_pool
+    from picas.config import find_pool, without_credentials
 
-    found = find_pool(SETTINGS.pool if pool is None else pool, os.environ, Path.cwd())
-    if found.origin == "--pool" and found.password is not None:
+    given = SETTINGS.pool if pool is None else pool
+    found = find_pool(given, os.environ, Path.cwd())
+    if given is not None and without_credentials(given) != given:
         hint = "every user of this machine can read command lines; set PICAS_POOL, or write it to picas.toml"
         raise ConfigError("--pool: a password may not stand on the command line", hint=hint)
     return found

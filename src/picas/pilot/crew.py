@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import picas
+from picas.config import without_secrets
 from picas.pilot.jobs import CANCEL, QUIT, Frames, Job, Report, pack, unpack, unpack_journal
 from picas.process import become_subreaper, end_leftovers
 
@@ -117,6 +118,7 @@ class Crew:
             pass_fds=handles,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            env=without_secrets(os.environ),
         )
         theirs.close()
         self._runners[ours.fileno()] = (process, Frames(ours))

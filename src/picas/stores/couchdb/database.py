@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import orjson
 
-from picas.errors import ConfigError, InvalidToken, NoPool, NoSuchView, StoreFailure
+from picas.errors import ConfigError, InvalidToken, NoPool, NoSuchView, StoreFailure, StoreUnavailable
 from picas.lifecycle import Doc
 from picas.stores.couchdb.transport import Answer, Http
 
@@ -154,7 +154,16 @@ class Database:
         """Who may use it (``_security``), after it was set to ``new`` when that is given."""
         path = f"{self.path}/_security"
         if new is not None:
-            self._found(self.http.request("PUT", path, body=new, repeat=True))
+            try:
+                self._found(self.http.request("PUT", path, body=new, repeat=True))
+            except StoreUnavailable as error:
+                # What a server of several parts says to whoever has no right to it.
+                if "no_majority" not in error.message:
+                    raise
+                raise StoreFailure(
+                    f"user {self.http.address.username} may not change who may use {self._name}",
+                    hint="an administrator of the database may",
+                ) from None
         return self._object(self.http.request("GET", path))
 
     def of(self, doc_id: str, attachment: str | None = None) -> str:
