@@ -308,6 +308,13 @@ class TestAfter:
         settle(store, found(store, "a"))
         assert state(store, "b") is State.TODO
 
+    def test_one_that_comes_to_wait_while_what_it_waits_for_runs(self, store: TokenStore) -> None:
+        put(store, "a", "x")
+        a, _ = claim(store, 2)
+        put(store, "b", after=["a"])
+        settle(store, a)
+        assert ids(claim(store)) == ["b"]
+
     def test_a_chain_and_a_fan_in_one_batch_in_any_order(self, store: TokenStore) -> None:
         fan = [f"f{n}" for n in range(50)]
         docs: list[Doc] = [{"_id": "end", "after": fan}, *({"_id": name, "after": ["start"]} for name in fan)]

@@ -63,6 +63,11 @@ class Dependents:
             return False
         return self._release([*self._later, *done])
 
+    def waiting(self, ids: Sequence[str]) -> dict[str, str]:
+        """Take note of tokens that came to wait; the new revisions of those that need not."""
+        self._none_waits_at = float("-inf")
+        return self.look(ids)
+
     def close(self) -> None:
         """Look for what was put off; a server that is away is left alone, since the next sweep finds it."""
         with contextlib.suppress(PicasError):

@@ -89,18 +89,18 @@ class Exchanger:
     def exchange(self, settlements: Sequence[Settlement], wish: Claim | None) -> Exchange:
         """`TokenStore.exchange`. After StoreUnavailable the same call goes on where this one ended."""
         ahead = self._claims_sent()
-        if wish is None and ahead:
-            settlements = [*settlements, *(Settlement(doc=doc, outcome=_UNBEGUN) for doc in ahead)]
-            ahead = []
-        step = _Step(settlements, [None] * len(settlements), ahead)
+        wanted = wish.count if wish else 0
+        unbegun = [Settlement(doc=doc, outcome=_UNBEGUN) for doc in ahead[wanted:]]
+        step = _Step([*settlements, *unbegun], [None] * (len(settlements) + len(unbegun)), ahead[:wanted])
         try:
             self._carry_out(step, wish)
         except PicasError:
             self._memory.accepted |= step.accepted
-            self._memory.claims |= {_key(doc): doc for doc in step.claimed}
+            self._memory.claims |= {_key(doc): doc for doc in [*step.claimed, *ahead]}
             raise
         self._memory = _Memory()
-        return Exchange(settled=[answer for answer in step.answers if answer is not None], claimed=step.claimed)
+        settled = [answer for answer in step.answers[: len(settlements)] if answer is not None]
+        return Exchange(settled=settled, claimed=step.claimed)
 
     def _carry_out(self, step: _Step, wish: Claim | None) -> None:
         current: dict[str, Doc | None] = {}
@@ -152,7 +152,7 @@ class Exchanger:
         if base is None or not holds(base, fence, pilot):
             sent = self._memory.sent.pop(key, None)
             rev = was_stored(self._database, sent, base) if sent else None
-            return {**sent, "_rev": rev} if sent and rev else lost(settlement.doc["_id"], fence, base or {})
+            return stored_form(sent, rev) if sent and rev else lost(settlement.doc["_id"], fence, base or {})
         try:
             return _New(result(base, settlement, self._now()))
         except InvalidToken as refused:
@@ -179,9 +179,8 @@ class Exchanger:
         for (place, doc), rev in zip(results, answers, strict=False):
             if isinstance(rev, str):
                 self._accept(step, place, stored_form(doc, rev))
-        won = [
-            stored_form(doc, rev) for doc, rev in zip(tries, answers[len(docs) :], strict=True) if isinstance(rev, str)
-        ]
+        claims = zip(tries, answers[len(docs) :], strict=True)
+        won = [stored_form(doc, rev) for doc, rev in claims if isinstance(rev, str)]
         self._queue.tried(len(tries), len(tries) - len(won))
         step.claimed += self._undisputed(won) if self._crowded and won else won
 

@@ -61,10 +61,11 @@ class Queue:
         self._top: dict[_Source, tuple[float, int]] = {}
         self._odd: set[str] = set()
 
-    def forget(self) -> None:
-        """What was read ahead, and which views there are, is out of date."""
+    def forget(self, *, views: bool = False) -> None:
+        """What was read ahead, and with ``views`` which of them there are, is out of date."""
         self._ahead.clear()
-        self._unranked.clear()
+        if views:
+            self._unranked.clear()
 
     def tried(self, claims: int, conflicts: int) -> None:
         """How claims went: the more were lost to others, the farther apart the next windows begin."""

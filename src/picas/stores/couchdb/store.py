@@ -210,10 +210,10 @@ class CouchStore(TokenStore):
 
     def install(self, design: Design) -> None:
         self._library.install(design)
-        self._queue.forget()
+        self._queue.forget(views=True)
 
     def uninstall(self, name: str) -> bool:
-        self._queue.forget()
+        self._queue.forget(views=True)
         return self._library.uninstall(name)
 
     def designs(self) -> list[Design]:
@@ -251,7 +251,8 @@ class CouchStore(TokenStore):
         written = [doc for doc, rev in zip(docs, answers, strict=True) if isinstance(rev, str)]
         if done := [doc["_id"] for doc in written if state_of(doc) is State.DONE]:
             self._dependents.release(done)
-        revisions = self._dependents.look(doc["_id"] for doc in written if waits(doc))
+        waiting = [doc["_id"] for doc in written if waits(doc)]
+        revisions = self._dependents.waiting(waiting) if waiting else {}
         return [
             revisions.get(doc["_id"], rev) if isinstance(rev, str) else rev
             for doc, rev in zip(docs, answers, strict=True)
