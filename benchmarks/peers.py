@@ -20,7 +20,7 @@ from pathlib import Path
 
 from programs import Failed, Finished, run
 
-__all__ = ["PEERS", "Contest", "Peer"]
+__all__ = ["PEERS", "PICASCLIENT", "Contest", "Peer", "python_of"]
 
 ROOT = Path(__file__).resolve().parent.parent / ".bench"
 DRIVERS = Path(__file__).resolve().parent / "drivers"
@@ -198,17 +198,39 @@ PEERS = (
 )
 
 
+PICASCLIENT = "picasclient"
+"""It runs programs that are written for it, and no commands: `couchdb.py` measures it."""
+
+REQUIREMENTS = {peer.group: peer.requirement for peer in PEERS if peer.requirement} | {PICASCLIENT: "picas==1.1.2"}
+
+
+def python_of(group: str) -> Path:
+    """The Python of a peer's environment; Failed when there is none."""
+    python = _bin(group) / "python"
+    if not python.exists():
+        raise Failed(f"not installed: python benchmarks/peers.py install {group}")
+    return python
+
+
 def install(group: str) -> None:
     """Make the environment of a peer afresh, with the versions of Python and pip that run this."""
-    requirement = next(peer.requirement for peer in PEERS if peer.group == group)
+    requirement = REQUIREMENTS[group]
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(ROOT / group)], check=True)
     subprocess.run([str(_bin(group) / "python"), "-m", "pip", "install", "--quiet", requirement], check=True)
     print(f"{group}: installed {requirement}")
 
 
+def _presence(group: str) -> str:
+    try:
+        python_of(group)
+    except Failed as missing:
+        return str(missing)
+    return "installed"
+
+
 def main() -> int:
     """``install [NAME ...]`` or ``list``."""
-    groups = sorted({peer.group for peer in PEERS if peer.requirement})
+    groups = sorted(REQUIREMENTS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["install", "list"])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(groups)}; all when none is given")
@@ -218,6 +240,7 @@ def main() -> int:
     if args.verb == "list":
         for peer in PEERS:
             print(f"{peer.name}: {peer.missing or 'installed'}")
+        print(f"{PICASCLIENT}: {_presence(PICASCLIENT)}")
         return 0
     try:
         for group in args.names or groups:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Failed", "Finished", "own_environment", "run"]
+__all__ = ["Failed", "Finished", "last_line", "own_environment", "run", "signal_group"]
 
 
 class Failed(Exception):
@@ -66,7 +66,7 @@ def run(
         code = _wait(process, timeout)
         seconds = time.monotonic() - start
     if code != 0:
-        raise Failed(f"exit {code}: {_last_line(err_path) or _last_line(out_path) or 'it said nothing'}")
+        raise Failed(f"exit {code}: {last_line(err_path) or last_line(out_path) or 'it said nothing'}")
     return Finished(output=out_path.read_text(errors="replace"), seconds=seconds)
 
 
@@ -75,20 +75,22 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> int:
     try:
         return process.wait(timeout)
     except subprocess.TimeoutExpired:
-        _signal_group(process, signal.SIGTERM)
+        signal_group(process, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(5)
         raise Failed(f"not finished after {timeout:.0f} s") from None
     finally:
-        _signal_group(process, signal.SIGKILL)
+        signal_group(process, signal.SIGKILL)
         process.wait()
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    """Signal a program that leads a group of its own, and all of that group; one that is gone is no error."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
-def _last_line(path: Path) -> str:
+def last_line(path: Path) -> str:
+    """The last thing that a program wrote into a file."""
     lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1].strip()[:160] if lines else ""

@@ -45,12 +45,12 @@ def file_system(folder: Path) -> str:
     return best[1]
 
 
-def machine(folder: Path) -> str:
-    """One line: processor cores, kernel, Python, SQLite, and the file system of the folder that pools lie in."""
+def machine(folder: Path | None = None) -> str:
+    """One line: processor cores, kernel, Python; with the folder that pools lie in SQLite and its file system."""
+    pools = f"SQLite {_sqlite_version()}, pools on {file_system(folder)}, " if folder else ""
     return (
         f"machine: {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}, "
-        f"Python {platform.python_version()}, SQLite {_sqlite_version()}, pools on {file_system(folder)}, "
-        f"load {os.getloadavg()[0]:.2f} at the start"
+        f"Python {platform.python_version()}, {pools}load {os.getloadavg()[0]:.2f} at the start"
     )
 
 

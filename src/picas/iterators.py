@@ -1,7 +1,8 @@
 """Where a pilot's next token comes from: one view, two in order of priority, or a view that is waited for.
 
 Each class is its own iterator and ends when its view is empty or when it is told to stop. On a `picas.clients.Client`
-claims go through the store's exchange; on any other database object through `picas.stores.duck`.
+claims go through the store's exchange; on any other database object, and for parameters that only CouchDB's views
+have, by revision (`picas.stores.duck`).
 """
 
 from __future__ import annotations

@@ -74,6 +74,15 @@ class Database:
         rows = self._rows(f"{self.path}/_all_docs", {"include_docs": "true", **params}, {"keys": list(ids)})
         return [row.get("doc") for row in rows]
 
+    def open_docs(self, ids: Sequence[str]) -> list[Doc]:
+        """Those of these documents that are there; cheaper than `docs` for many (``_bulk_get``)."""
+        if not ids:
+            return []
+        body = {"docs": [{"id": doc_id} for doc_id in ids]}
+        answer = self.http.request("POST", f"{self.path}/_bulk_get", body=body, repeat=True)
+        found = (_winner(one.get("docs", ())) for one in self._object(self._found(answer)).get("results", ()))
+        return [doc for doc in found if doc is not None]
+
     def all_docs(self, **params: Any) -> list[dict[str, Any]]:
         """Rows of all documents, in order of id; parameters as of a view."""
         return self._rows(f"{self.path}/_all_docs", _encoded(params))
@@ -210,6 +219,12 @@ class Database:
 
 
 _BY_VIEW = {"filter": "_view", "view": "Monitor/todo"}
+
+
+def _winner(leaves: Iterable[Mapping[str, Any]]) -> Doc | None:
+    """The one that counts of a document's versions: of those not deleted the longest, then the last in order."""
+    docs = [leaf["ok"] for leaf in leaves if not leaf.get("ok", {"_deleted": True}).get("_deleted")]
+    return max(docs, key=lambda doc: (int(doc["_rev"].partition("-")[0]), doc["_rev"]), default=None)
 
 
 def _lacks_database(answer: Answer) -> bool:

@@ -99,6 +99,7 @@ class Exchanger:
             self._memory.claims |= {_key(doc): doc for doc in [*step.claimed, *ahead]}
             raise
         self._memory = _Memory()
+        self._queue.settled(len(step.settlements))
         settled = [answer for answer in step.answers[: len(settlements)] if answer is not None]
         return Exchange(settled=settled, claimed=step.claimed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from picas import lifecycle, tokens
 from picas.errors import InvalidToken, NoSuchView, UsageError
 from picas.lifecycle import Doc, State, state_of
 from picas.stores.base import Claim
+from picas.stores.couchdb.crowd import Crowd
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.dependents import Dependents
 from picas.stores.couchdb.scripts import COMPANION, INDEX, TODO, all_of, companion_of
@@ -21,8 +21,6 @@ from picas.views import View
 
 __all__ = ["Queue"]
 
-_chance = random.SystemRandom()
-
 log = logging.getLogger("picas.stores")
 
 T = TypeVar("T")
@@ -30,10 +28,12 @@ T = TypeVar("T")
 _AHEAD, _FEWEST, _MOST = 4, 32, 512
 """Tokens are read for so many claims of the same size at once, within these numbers: one that is claimed and settled
 between two readings is brought up to date in the server's index once, not twice."""
-_FRESH = 1.0
-"""Seconds for which what was read ahead is believed; a claim of what changed meanwhile only conflicts."""
+_FRESH, _FRESH_IN_CROWD = 1.0, 5.0
+"""Seconds for which what was read ahead is believed; a claim of what changed meanwhile only conflicts. Longer where
+many pilots share the server, and each has a part of the queue to itself."""
 _PAGE = 200
-_WIDEST = 8192
+_COUNTS = ({**all_of(TODO), "group_level": 2, "limit": 1}, {"group_level": 1})
+"""How many tokens have the highest priority, and how many rows of each kind the index has."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,18 @@ class _Source:
 class Queue:
     """Finds tokens of a view that can be claimed. Its order is by priority, then by id, which sorts by age.
 
-    While claims meet those of others, windows begin at random within the highest priority, the more the wider.
+    Alone, a pilot reads from the head. Where others claim too each begins at a place of its own, at random within the
+    highest priority, and reads on from there, so that they seldom meet.
     """
 
     def __init__(self, database: Database, dependents: Dependents) -> None:
         self._database = database
         self._dependents = dependents
+        self._crowd = Crowd()
         self._ahead: dict[View, list[Doc]] = {}
+        self._places: dict[View, dict[str, Any]] = {}
         self._read_at = 0.0
-        self._spread = 0
         self._unranked: set[str] = set()
-        self._top: dict[_Source, tuple[float, int]] = {}
         self._odd: set[str] = set()
 
     def forget(self, *, views: bool = False) -> None:
@@ -68,13 +69,16 @@ class Queue:
             self._unranked.clear()
 
     def tried(self, claims: int, conflicts: int) -> None:
-        """How claims went: the more were lost to others, the farther apart the next windows begin."""
+        """How claims went: those that were not lost to others are held now."""
+        self._crowd.tried(claims, conflicts)
         if conflicts:
             self._ahead.clear()
-        if conflicts * 4 > claims:
-            self._spread = min(_WIDEST, max(2 * self._spread, 4 * claims, 64))
-        elif not conflicts:
-            self._spread = self._spread * 7 // 8
+        if 2 * conflicts > claims:
+            self._places.clear()
+
+    def settled(self, count: int) -> None:
+        """So many are held no more."""
+        self._crowd.mine = max(0, self._crowd.mine - count)
 
     def candidates(self, wish: Claim, count: int, now: float) -> list[Doc]:
         """At most so many tokens to try; fewer only when the view has no more that fit."""
@@ -82,16 +86,20 @@ class Queue:
             return []
 
         def choose(source: _Source) -> list[Doc]:
-            skip = self._skip(source, count)
-            chosen = self._choose(wish, source, count, now, skip)
-            return self._choose(wish, source, count, now, 0) if skip and len(chosen) < count else chosen
+            chosen = self._choose(wish, source, count, now)
+            if len(chosen) < count and self._crowd.reach:
+                # The end of the view was met on the way, and its head was not read.
+                self._places.pop(wish.view, None)
+                self._crowd.reach = 0
+                chosen = self._choose(wish, source, count, now)
+            return chosen
 
         return self._either(wish.view, choose)
 
-    def _choose(self, wish: Claim, source: _Source, count: int, now: float, skip: int) -> list[Doc]:
+    def _choose(self, wish: Claim, source: _Source, count: int, now: float) -> list[Doc]:
         chosen: list[Doc] = []
         seen: set[str] = set()
-        for doc in self._documents(wish, source, count, now, skip):
+        for doc in self._documents(wish, source, count, now):
             if doc["_id"] in seen or not self._is_claimable(doc, now, wish.offer):
                 continue
             seen.add(doc["_id"])
@@ -115,17 +123,27 @@ class Queue:
 
         return self._either(view, look)
 
-    def _documents(self, wish: Claim, source: _Source, count: int, now: float, skip: int) -> Iterator[Doc]:
+    def _documents(self, wish: Claim, source: _Source, count: int, now: float) -> Iterator[Doc]:
         ahead = self._ahead.get(wish.view, [])
-        if time.monotonic() - self._read_at < _FRESH and count <= len(ahead):
+        fresh = _FRESH_IN_CROWD if self._crowd.reach else _FRESH
+        if time.monotonic() - self._read_at < fresh and count <= len(ahead):
             yield from self._spend(wish.view, ahead, count)
         limit = max(count, min(_MOST, max(_AHEAD * count, _FEWEST)))
-        rows = self._window(source, skip, limit)
-        docs = [row["doc"] for row in rows if row.get("doc")]
+        rows = self._window(wish.view, source, limit, count)
         self._read_at = time.monotonic()
-        yield from self._spend(wish.view, docs, count)
-        if len(rows) >= limit:
-            yield from self._further(source, rows[-1], wish.offer, now)
+        yield from self._spend(wish.view, self._open(source, rows, wish.offer, now), count)
+        while len(rows) >= limit:
+            rows = self._further(source, rows[-1], now)
+            limit = _PAGE
+            yield from self._open(source, rows, wish.offer, now)
+
+    def _open(self, source: _Source, rows: list[dict[str, Any]], offer: Requirements | None, now: float) -> list[Doc]:
+        """The documents of rows; where the view tells what they require, only of those that may fit."""
+        fits = [
+            row["id"] for row in rows if not source.ranked or (row["key"][2] <= now and _may_fit(row["value"], offer))
+        ]
+        found = {doc["_id"]: doc for doc in self._database.open_docs(fits)}
+        return [found[token_id] for token_id in fits if token_id in found]
 
     def _spend(self, view: View, docs: list[Doc], count: int) -> Iterator[Doc]:
         """The first documents, the rest being kept for the next claim; that too when some of the first did not fit."""
@@ -134,35 +152,40 @@ class Queue:
         self._ahead.pop(view, None)
         yield from docs[count:]
 
-    def _further(self, source: _Source, last: dict[str, Any], offer: Requirements | None, now: float) -> Iterator[Doc]:
-        """Documents behind a row; where the view tells what they require, only those that may fit."""
-        while True:
-            rows = self._rows(source, after=last, limit=_PAGE, docs=not source.ranked)
-            if source.ranked:
-                fitting = [row["id"] for row in rows if row["key"][2] <= now and _may_fit(row["value"], offer)]
-                yield from (doc for doc in self._database.docs(fitting) if doc is not None)
-            else:
-                yield from (row["doc"] for row in rows if row.get("doc"))
-            if len(rows) < _PAGE:
-                return
-            last = rows[-1]
-            if source.ranked and last["key"][2] > now:
-                # All others of this priority come later still.
-                last = {"key": [*last["key"][:2], {}], "id": ""}
+    def _further(self, source: _Source, last: Mapping[str, Any], now: float) -> list[dict[str, Any]]:
+        """The rows behind one; those of its priority that come later than now are passed over together."""
+        if source.ranked and last["key"][2] > now:
+            last = {"key": [*last["key"][:2], {}], "id": ""}
+        return self._rows(source, after=last, limit=_PAGE)
 
-    def _window(self, source: _Source, skip: int, limit: int) -> list[dict[str, Any]]:
-        """The first rows, behind ``skip``; with them, in one request, whether any token waits for others."""
-        asked = _asked(source, limit=limit, skip=skip)
+    def _window(self, view: View, source: _Source, limit: int, count: int) -> list[dict[str, Any]]:
+        """Rows to claim from; with them, in one request, what others hold, and whether any token waits for others."""
         if source.design != COMPANION:
-            return self._database.view(source.design, source.name, **asked)[0]
-        rows, *others = self._database.views(source.design, source.name, [asked, *self._dependents.queries()])
+            return self._rows(source, limit=limit, skip=self._crowd.skip(None, count))
+        if not self._crowd.known:
+            self._crowd.learn(*self._database.views(source.design, source.name, _COUNTS))
+        asked = _asked(source, limit=limit)
+        place = self._places.get(view) if self._crowd.reach else None
+        if place is not None:
+            asked |= {"startkey": place["key"], "startkey_docid": place["id"]}
+        elif self._crowd.reach:
+            asked["skip"] = self._crowd.skip(self._crowd.of_top_priority, count)
+        queries = [asked, *_COUNTS, *self._dependents.queries()]
+        rows, top, kinds, *others = self._database.views(source.design, source.name, queries)
         self._dependents.answer(others)
-        return rows
+        self._crowd.learn(top, kinds)
+        if (place or asked.get("skip")) and (not rows or rows[0]["key"][:2] != top[0]["key"]):
+            # A higher priority has come up, or the end of this one.
+            self._places.pop(view, None)
+            rows = self._rows(source, limit=limit)
+        elif len(rows) >= limit:
+            self._places[view] = rows[-1]
+        return [row for row in rows if place is None or row["id"] != place["id"]]
 
     def _rows(
-        self, source: _Source, *, after: Mapping[str, Any] | None = None, limit: int, docs: bool = True
+        self, source: _Source, *, after: Mapping[str, Any] | None = None, limit: int, skip: int = 0
     ) -> list[dict[str, Any]]:
-        asked = _asked(source, limit=limit, docs=docs)
+        asked = _asked(source, limit=limit, skip=skip)
         if after is not None:
             asked |= {"limit": limit + 1, "startkey": after["key"], "startkey_docid": after["id"]}
         rows, _ = self._database.view(source.design, source.name, **asked)
@@ -170,25 +193,10 @@ class Queue:
             rows = [row for row in rows if row["id"] != after["id"]][:limit]
         return rows
 
-    def _skip(self, source: _Source, count: int) -> int:
-        if not self._spread:
-            return 0
-        room = self._of_top_priority(source) - count if source.ranked else self._spread
-        return _chance.randint(0, max(0, min(self._spread, room)))
-
-    def _of_top_priority(self, source: _Source) -> int:
-        """How many tokens have the highest priority; windows do not begin behind them."""
-        at, found = self._top.get(source, (0.0, 0))
-        if time.monotonic() - at > _FRESH:
-            rows, _ = self._database.view(source.design, source.name, group_level=2, limit=1, **all_of(TODO))
-            found = rows[0]["value"] if rows else 0
-            self._top[source] = time.monotonic(), found
-        return found
-
     def _starts(self, source: _Source) -> Iterator[float]:
         """When the first token of each priority can be claimed."""
         after: dict[str, Any] | None = None
-        while rows := self._rows(source, after=after, limit=1, docs=False):
+        while rows := self._rows(source, after=after, limit=1):
             *rank, at = rows[0]["key"]
             yield at
             after = {"key": [*rank, {}], "id": ""}
@@ -197,9 +205,9 @@ class Queue:
         """When each token of a view that does not tell can be claimed."""
         last: dict[str, Any] | None = None
         while rows := self._rows(source, after=last, limit=_PAGE):
-            for row in rows:
-                if row.get("doc") and state_of(row["doc"]) is State.TODO:
-                    yield _not_before(row["doc"])
+            for doc in self._database.open_docs([row["id"] for row in rows]):
+                if state_of(doc) is State.TODO:
+                    yield _not_before(doc)
             last = rows[-1]
 
     def _either(self, view: View, act: Callable[[_Source], T]) -> T:
@@ -218,8 +226,9 @@ class Queue:
         return found
 
     def _is_claimable(self, doc: Doc, now: float, offer: Requirements | None) -> bool:
-        if state_of(doc) is not State.TODO:
-            self._pass_over(doc, "it is no token that waits")
+        if (state := state_of(doc)) is not State.TODO:
+            if state is None:
+                self._pass_over(doc, f"it is no token: type {doc.get('type')!r:.40}, lock {doc.get('lock')!r:.40}")
             return False
         if _not_before(doc) > now:
             return False
@@ -237,8 +246,8 @@ class Queue:
             log.warning("document %s is passed over: %s", doc["_id"], why)
 
 
-def _asked(source: _Source, *, limit: int, skip: int = 0, docs: bool = True) -> dict[str, Any]:
-    asked: dict[str, Any] = {"limit": limit, "include_docs": docs, "reduce": False, **({"skip": skip} if skip else {})}
+def _asked(source: _Source, *, limit: int, skip: int = 0) -> dict[str, Any]:
+    asked: dict[str, Any] = {"limit": limit, "reduce": False, **({"skip": skip} if skip else {})}
     return {**asked, **all_of(TODO)} if source.ranked else asked
 
 
