@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from picas.config import read_url
 from picas.documents import Document
-from picas.errors import Conflict, NoSuchView, PicasError, StoreUnavailable, Unsupported
+from picas.errors import Conflict, NoPool, NoSuchView, PicasError, StoreUnavailable, Unsupported
 from picas.iterators import pilot_id
 from picas.lifecycle import Doc, Outcome, Reason
 from picas.rows import OVERVIEW, Row, ViewResult, overview, rows_of
@@ -126,30 +126,54 @@ class Client:
     def save(self, doc: Document) -> Document:
         """Add the document, or replace its stored form when it has a ``_rev``; sets ``_id`` and ``_rev``.
 
-        `Conflict` when there is a newer revision, or a document of that id already; nothing is changed then.
+        It is stored as it is given, whatever its type. `Conflict` when there is a newer revision, or a document of that
+        id already; nothing is changed then.
         """
-        doc.value.setdefault("_id", uuid4().hex)
-        with self._step():
-            answer = self.db.update([doc.value])[0] if "_rev" in doc else self.db.put([doc.value])[0]
+        answer = self._save([doc])[0]
         if isinstance(answer, Conflict):
             raise _as_couchdb(answer)
-        doc["_rev"] = answer
         return doc
 
     def save_documents(self, docs: Sequence[Document]) -> list[bool]:
-        """Save many, new and old; for each, in order, whether it was saved. Those saved have a new ``_rev``."""
+        """Save many, new and old; for each, in order, whether it was saved. Those saved have a new ``_rev``.
+
+        One with ``_deleted`` is deleted.
+        """
+        return [isinstance(answer, str) for answer in self._save(docs)]
+
+    def _save(self, docs: Sequence[Document]) -> list[str | Conflict]:
         for doc in docs:
             doc.value.setdefault("_id", uuid4().hex)
-        new = [doc for doc in docs if "_rev" not in doc]
-        old = [doc for doc in docs if "_rev" in doc]
         with self._step():
-            answers = self.db.put([doc.value for doc in new]) if new else []
-            answers += self.db.update([doc.value for doc in old]) if old else []
-        revisions = {id(doc): rev for doc, rev in zip([*new, *old], answers, strict=True) if isinstance(rev, str)}
-        for doc in docs:
-            if id(doc) in revisions:
-                doc["_rev"] = revisions[id(doc)]
-        return [id(doc) in revisions for doc in docs]
+            answers = self._written(docs)
+        for doc, answer in zip(docs, answers, strict=True):
+            if isinstance(answer, str):
+                doc["_rev"] = answer
+        return answers
+
+    def _written(self, docs: Sequence[Document]) -> list[str | Conflict]:
+        """The answer for each, each kind written at once."""
+        answers: dict[int, str | Conflict] = {}
+        server, values = self.db.server, [doc.value for doc in docs]
+        gone = [value for value in values if value.get("_deleted")]
+        designs = [value for value in values if server and not value.get("_deleted") and _is_design(value)]
+        rest = [value for value in values if not value.get("_deleted") and not (server and _is_design(value))]
+        new, old = [one for one in rest if "_rev" not in one], [one for one in rest if "_rev" in one]
+        for some, write in ((new, self._put), (old, self.db.update), (gone, self._remove)):
+            answers |= {id(value): answer for value, answer in zip(some, write(some) if some else (), strict=True)}
+        if server is not None:
+            answers |= {id(value): server.put_design(value) for value in designs}
+        return [answers[id(value)] for value in values]
+
+    def _put(self, docs: Sequence[Doc]) -> list[str | Conflict]:
+        return self.db.put(docs, as_given=True)
+
+    def _remove(self, docs: Sequence[Doc]) -> list[str | Conflict]:
+        deleted = self.db.delete(docs)
+        return [
+            str(doc["_rev"]) if gone else Conflict(f"document {doc['_id']} was changed or deleted meanwhile")
+            for doc, gone in zip(docs, deleted, strict=True)
+        ]
 
     def delete(self, doc: Document) -> None:
         """Delete a document in the revision given; `Conflict` when that is not the current one."""
@@ -313,7 +337,13 @@ class CouchDB(Client):
         access = {"username": username or server.username, "password": secret, "verified": ssl_verification}
         if not ssl_verification:
             log.warning("the certificate of %s is not verified: anybody in between can read the password", base)
-        super().__init__(open_store(address, create=create, plain=True, **access))
+        with _not_found_too():
+            store = open_store(address, create=create, plain=True, **access)
+        super().__init__(store)
+
+
+def _is_design(doc: Doc) -> bool:
+    return str(doc["_id"]).startswith("_design/")
 
 
 def _view(view: str, design_doc: str) -> View:
@@ -322,11 +352,12 @@ def _view(view: str, design_doc: str) -> View:
 
 @contextmanager
 def _not_found_too() -> Iterator[None]:
-    """Within it `NoSuchView` is CouchDB's error of what is not found, too."""
+    """Within it a database or a view that is missing is CouchDB's error of what is not found, too."""
     try:
         yield
-    except NoSuchView as error:
-        raise _not_found()(error.message, hint=error.hint) from None
+    except (NoPool, NoSuchView) as error:
+        kind: Any = NoPool if isinstance(error, NoPool) else NoSuchView
+        raise _twofold(kind, "ResourceNotFound")(error.message, hint=error.hint) from None
 
 
 @cache

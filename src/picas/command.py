@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from picas import jobid
-from picas.errors import InvalidToken, StoreUnavailable
+from picas.errors import InvalidToken, StoreUnavailable, UsageError
 from picas.lifecycle import Claimant, Outcome, Reason, fence_of
 from picas.pilot import keep, limits, work
 from picas.pilot.crew import Crew
@@ -88,6 +88,10 @@ class CommandActor:
             try:
                 self._work()
                 self._sign_off()
+            except UsageError:
+                # There is no such view, say: nothing was claimed.
+                self._sign_off()
+                raise
             finally:
                 self._crew.close()
                 kept = self._settler.keep_rest()

@@ -173,8 +173,9 @@ def _couchdb(given: Mapping[str, str], origin: str) -> PoolAddress:
     if not _COUCHDB.match(given["host_url"]):
         raise ConfigError(f"{origin}: the server's address must begin with https:// or http://")
     server = read_url(given["host_url"].strip(), origin)
+    base, mark, options = server.url.partition("?")
     return PoolAddress(
-        url=f"{server.url.rstrip('/')}/{quote(given['database'], safe='')}",
+        url=f"{base.rstrip('/')}/{quote(given['database'], safe='')}{mark}{options}",
         username=given.get("username", server.username),
         password=Secret(given["password"]) if "password" in given else server.password,
         origin=origin,

@@ -101,7 +101,7 @@ def _locked(doc: Doc, now: float, pilots: Sequence[PilotRecord]) -> list[str]:
     if holder not in known:
         lines.append("that pilot is not known any more; `picas reset` puts the token back")
     elif not known[holder].alive:
-        lines.append("that pilot has fallen silent; the token goes back by itself with the next look")
+        lines.append("that pilot has fallen silent; the token goes back once a pilot or `picas wait` is sure")
     if is_cancelled(doc):
         lines.append("it is to be cancelled with that pilot's next beat")
     return lines

@@ -7,6 +7,7 @@ have, by revision (`picas.stores.duck`).
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -19,9 +20,9 @@ from typing import Any, cast
 from picas.documents import Task
 from picas.errors import Unsupported
 from picas.jobid import job_ids
-from picas.lifecycle import Claimant
+from picas.lifecycle import Claimant, State, state_of
 from picas.stores.base import Claim, TokenStore
-from picas.stores.duck import DuckStore
+from picas.stores.duck import DuckStore, jitter
 from picas.views import View
 
 __all__ = [
@@ -38,6 +39,8 @@ log = logging.getLogger("PiCaS")
 
 _SLICE = 0.5
 """Seconds of waiting between looks at whether to stop."""
+_LOOK = 100
+"""Documents at the head of a view that are looked at when nothing could be claimed from it."""
 _SPREAD = 0.05
 """Seconds over which idle pilots spread their tries when the pool has changed."""
 
@@ -88,7 +91,16 @@ class ViewIterator:
         store = store_of(self.database)
         # Parameters such as a key only the views of a server have; they are read through the client then.
         if store is not None and (store.server is None or params.keys() <= {"design_doc"}):
-            return _claim_from_store(self.database, view, **params)
+            for failures in itertools.count(1):
+                try:
+                    return _claim_from_store(self.database, view, **params)
+                except IndexError:
+                    left = _left_in(self.database, view, params) if store.server is not None else None
+                    if left is None or self.is_stopped():
+                        raise
+                    if left is not State.TODO:
+                        break
+                self._stopped.wait(jitter(failures))
         duck = DuckStore(self.database, stopped=self.is_stopped, pause=self._stopped.wait)
         return duck.claim(view, self._pilot if store is None else self.database.pilot, **params)
 
@@ -215,6 +227,23 @@ def view_of(view: str, design_doc: str = "Monitor") -> View:
 def pilot_id() -> str:
     """A name for a pilot that no other pilot anywhere has."""
     return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def _left_in(database: Any, view: str, params: Mapping[str, Any]) -> State | str | None:
+    """What waits in a view of a server from which nothing could be claimed; None when it is empty.
+
+    Tokens (`State.TODO`) that others were first to, or documents of a type of the application's own, which a view that
+    it wrote may have.
+    """
+    docs = [doc.value for doc in database.get_from_view(view, limit=_LOOK, **params)]
+    waiting = [doc for doc in docs if doc.get("lock") == 0 and doc.get("done") == 0]
+    if any(state_of(doc) is State.TODO and not _is_later(doc.get("not_before")) for doc in waiting):
+        return State.TODO
+    return "others" if any(doc.get("type") != "token" for doc in waiting) else None
+
+
+def _is_later(not_before: object) -> bool:
+    return isinstance(not_before, (int, float)) and not_before > time.time()
 
 
 def _claim_from_store(database: Any, view: str, design_doc: str = "Monitor", **params: Any) -> Task:

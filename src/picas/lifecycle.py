@@ -176,7 +176,9 @@ def is_suspect(doc: Mapping[str, Any]) -> bool:
 
 
 def put(doc: Mapping[str, Any]) -> Doc:
-    """A new token with what every token has; held when it waits for others (``after``)."""
+    """A new token with what every token has; held when it waits for others (``after``). Of another type, as it is."""
+    if doc.get("type", "token") != "token":
+        return {**doc}
     new = {"type": "token", "lock": 0, "done": 0, "exit_code": "", "hostname": "", "scrub_count": 0, **doc}
     if new.get("after") and state_of(new) is State.TODO:
         new["lock"] = -1

@@ -48,7 +48,11 @@ def export_lines(pool: Pool, selection: Selection, moved: Moved) -> Iterator[str
     yield _line({"picas-export": FORMAT, "pool": pool.url})
     for design in pool.store.designs():
         if design != MONITOR:
-            views = {"javascript": dict(design.javascript)} if design.javascript is not None else {}
+            views = (
+                {"javascript": {name: dict(parts) for name, parts in design.javascript.items()}}
+                if design.javascript is not None
+                else {}
+            )
             source = design.selector and design.selector.source
             yield _line({"design": {"name": design.name, "selector": source, **views}})
     for doc in pool.select(selection):
@@ -75,6 +79,7 @@ def import_lines(pool: Pool, lines: Iterable[str], on_token: Callable[[Moved], N
                 on_token(moved)
         reader.flush(moved)
     except (ValueError, UsageError, KeyError, TypeError, binascii.Error) as error:
+        reader.flush(moved)
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise InvalidToken(f"line {number}: {what}", hint="what came before it has been imported") from None
     finally:
@@ -126,6 +131,9 @@ class _Reader:
             raise ValueError("a token is an object")
         if state_of(doc) is State.LOCKED:
             doc = lifecycle.reset(doc)
+        # By itself, so that what is wrong with it is not said of those that came with it.
+        tokens.check_id(doc.get("_id"))
+        tokens.encode(doc)
         self._last = doc
         self._batch.append(doc)
         if len(self._batch) >= _BATCH:
@@ -136,7 +144,7 @@ class _Reader:
         if not self._batch:
             return
         docs, self._batch = self._batch, []
-        answers = self._pool.store.put(docs)
+        answers = self._pool.store.put(docs, as_given=True)
         added = sum(not isinstance(rev, Conflict) for rev in answers)
         moved.tokens += added
         moved.existing += len(docs) - added
@@ -149,7 +157,7 @@ class _Reader:
         doc = self._pool.get(token_id)
         if doc is None or self._last.get("_id") != token_id or name in doc.get("_attachments", {}):
             return False
-        return _bare(doc) == _bare(lifecycle.put(self._last))
+        return _bare(doc) == _bare(self._last)
 
     def _attachment(self, piece: Any, moved: Moved) -> None:
         self.flush(moved)

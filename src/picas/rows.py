@@ -16,13 +16,15 @@ _OVERVIEW_STATES = (State.DONE, State.ERROR, State.LOCKED, State.TODO)
 
 
 class Row(dict[str, Any]):
-    """A row of a view: ``id``, ``key``, ``value``, and ``doc`` when asked for, by attribute and by ``[]``."""
+    """A row of a view: ``id``, ``key``, ``value``, and ``doc`` when asked for, by attribute and by ``[]``.
+
+    As an attribute one that is not there, the ``id`` of a reduced row say, is None.
+    """
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"a row has no {name!r}, only {', '.join(self)}") from None
+        if name not in ("id", "key", "value", "doc"):
+            raise AttributeError(f"a row has no {name!r}, only {', '.join(self)}")
+        return self.get(name)
 
 
 class ViewResult:

@@ -88,8 +88,8 @@ def check(doc: Mapping[str, Any]) -> str:
 def check_attachment_name(name: str) -> str:
     """The attachment's name, when it can be stored and saved as one file; InvalidToken otherwise."""
     _check_name("attachment name", name, MAX_NAME_BYTES)
-    if not name or name.startswith(("_", "/")) or ".." in name.split("/"):
-        raise InvalidToken(f"attachment name {name!r} is not allowed", hint="a relative path without ..")
+    if not name or name.startswith("_") or {"..", "."} & set(name.split("/")):
+        raise InvalidToken(f"attachment name {name!r} is not allowed", hint="a path without . and .., no _ in front")
     return name
 
 

@@ -29,7 +29,7 @@ class Design:
 
     name: str
     selector: Selector | None = None
-    javascript: Mapping[str, str] | None = field(default=None, hash=False)
+    javascript: Mapping[str, Mapping[str, str]] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -44,8 +44,8 @@ class Design:
         return cls(name, parse(source) if source else None)
 
     @classmethod
-    def handwritten(cls, name: str, javascript: Mapping[str, str]) -> Design:
-        """A design document whose views are map functions that somebody wrote, by the names of the views.
+    def handwritten(cls, name: str, javascript: Mapping[str, Mapping[str, str]]) -> Design:
+        """A design document whose views somebody wrote: by name the ``map`` and perhaps the ``reduce`` of each.
 
         Unlike those made here its name may be anything that its database takes.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from picas import actors
 from picas.actors import AbstractRunActor, RunActor
 from picas.clients import Client
 from picas.documents import Document, Task
+from picas.errors import StoreFailure
 from picas.executers import execute
 from picas.iterators import EndlessViewIterator, TaskViewIterator
 from picas.lifecycle import State, reset, state_of
@@ -68,16 +70,20 @@ def add(database: Any, *names: str, **fields: Any) -> None:
         database.save(Document({"_id": name, "type": "token", "lock": 0, "done": 0, "scrub_count": 0, **fields}))
 
 
-@pytest.fixture(params=["memory", "sqlite", "duck"])
+@pytest.fixture(params=["memory", "sqlite", "couchdb", "duck"])
 def database(request: pytest.FixtureRequest, tmp_path: Path, revision_db: Any) -> Iterator[Any]:
     """Three tokens in each kind of database."""
-    url = "memory:" if request.param == "memory" else str(tmp_path / "actors.db")
-    store = None if request.param == "duck" else open_store(url, create=True)
-    opened = Client(store) if store else revision_db()
+    opened = revision_db() if request.param == "duck" else Client(store_of(request, tmp_path))
     add(opened, "a", "b", "c")
     yield opened
-    if store:
-        store.close()
+    if request.param != "duck":
+        opened.db.close()
+
+
+def store_of(request: pytest.FixtureRequest, folder: Path) -> TokenStore:
+    if request.param == "couchdb":
+        return request.getfixturevalue("couch_store")
+    return open_store("memory:" if request.param == "memory" else str(folder / "actors.db"), create=True)
 
 
 def states(database: Any) -> dict[str, State | None]:
@@ -106,6 +112,37 @@ class TestRun:
         assert actor.calls[:2] == ["prepare_env", "prepare_run"]
         assert actor.calls[2].startswith("process ")
         assert actor.calls[3:] == ["cleanup_run", "cleanup_env"]
+
+    def test_arguments_and_attributes_are_those_of_picas(self, revision_db: Any) -> None:
+        for kind in (AbstractRunActor, RunActor):
+            names = ["db", "iterator", "view", "token_reset_values", "view_params"]
+            assert list(inspect.signature(kind).parameters) == names
+            assert inspect.signature(kind).parameters["view"].default == "todo"
+        limits = ["max_token_time", "max_total_time", "max_tasks", "max_scrub", "stop_function", "stop_function_args"]
+        found = {name: one.default for name, one in inspect.signature(RunActor.run).parameters.items()}
+        assert list(found)[1:] == limits
+        assert [found[name] for name in limits[:5]] == [None, None, None, 0, None]
+        assert list(inspect.signature(AbstractRunActor.run).parameters)[1:] == ["max_token_time"]
+        db = revision_db()
+        actor = RunActor(db, view="mine", design_doc="Mine")
+        assert (actor.db, actor.current_task, actor.subprocess, actor.tasks_processed) == (db, None, None, 0)
+        assert (actor.iterator.view, actor.iterator.view_params) == ("mine", {"design_doc": "Mine"})
+        iterator = TaskViewIterator(db, "other")
+        assert RunActor(db, iterator).iterator is iterator
+
+    def test_a_token_is_saved_before_cleanup_run(self, database: Any) -> None:
+        actor = Actor(database)
+        seen = []
+        actor.cleanup_run = lambda: seen.append(database.get(actor.current_task.id)["done"])  # type: ignore[method-assign]
+        actor.run()
+        assert len(seen) == 3
+        assert all(seen)
+
+    def test_bug_10_what_is_logged_can_be_formatted(self, database: Any, caplog: pytest.LogCaptureFixture) -> None:
+        """The handler of the tests raises where others print that a message and its arguments do not fit."""
+        with caplog.at_level(logging.DEBUG):
+            Actor(database, lambda task: close(task, 1)).run(max_token_time=60, max_scrub=1, max_tasks=4)
+        assert "Scrubbing token" in caplog.text
 
     def test_a_database_is_needed(self) -> None:
         with pytest.raises(ValueError, match="database"):
@@ -300,7 +337,7 @@ class TestSaving:
         assert "superseded" not in caplog.text
 
     def test_an_attachment_that_the_program_removed_is_gone(self, client: Client) -> None:
-        doc = Document({"_id": "a", "type": "token"})
+        doc = Task({"_id": "a", "type": "token"})
         doc.put_attachment("old", "x")
         doc.put_attachment("kept", "y")
         client.save(doc)
@@ -352,6 +389,25 @@ class TestSaving:
         with pytest.raises(error):
             Actor(db)._run(task=Task({"_id": "c"}), timeout=None)
 
+    def test_any_other_error_of_a_store_is_raised_and_the_lease_gives_the_token_back(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add(client, "a")
+        exchange = client.db.exchange
+
+        def broken(settlements: Any, claim: Any = None) -> Any:
+            if settlements:
+                raise StoreFailure("the disk is gone")
+            return exchange(settlements, claim)
+
+        monkeypatch.setattr(client.db, "exchange", broken)
+        actor = Actor(client)
+        with pytest.raises(StoreFailure, match="disk"):
+            actor.run()
+        assert actor.calls[-1] == "cleanup_env"
+        assert state_of(client.get("a").value) is State.LOCKED
+        assert [record.id for record in client.db.pilots()] == [client.pilot]
+
 
 def is_alive(pid: int) -> bool:
     try:
@@ -370,6 +426,7 @@ class TestTimeLimit:
         monkeypatch.setattr(offspring, "_LAST_WORDS", 0.2)
         monkeypatch.setattr(actors, "_GRACE", 0.5)
 
+    @pytest.mark.parametrize("store", ["memory"], indirect=True)  # what becomes of processes is no store's affair
     @pytest.mark.parametrize("prelude", ["true", "trap '' TERM"])
     @pytest.mark.parametrize("own_session", [False, True])
     def test_bug_3_a_blocking_child_and_all_of_its_group_are_ended(
@@ -622,8 +679,8 @@ class TestLease:
         add(client, "a")
 
         def work(task: Task) -> None:
-            beat_at = time.monotonic() + 3 * actor.lease
-            while time.monotonic() < beat_at:
+            over_at = time.monotonic() + 2 * actor.lease
+            while time.monotonic() < over_at:
                 assert Pool(client.db).recover() == []
                 time.sleep(0.05)
             close(task)

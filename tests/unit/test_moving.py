@@ -91,7 +91,10 @@ def test_an_import_cut_short_is_made_up_for_by_the_next(cut: int) -> None:
         (["{}"], "line 1: this is not an export"),
         (['{"picas-export": 99}'], "line 1: exports of format 99"),
         (['{"picas-export": 1}', '{"token": 5}'], "line 2: a token is an object"),
-        (['{"picas-export": 1}', '{"token": {"_id": "a", "lock": "x"}}', '{"end": {}}'], "lock must be a number"),
+        (
+            ['{"picas-export": 1}', '{"token": {"_id": "a", "n": 9007199254740993}}', '{"end": {}}'],
+            "line 2: token a: field n",
+        ),
         (['{"picas-export": 1}', '{"design": {"name": "a b", "selector": null}}'], "line 2: design document name"),
         (['{"picas-export": 1}', '{"attachment": {}}'], "line 2"),
         (['{"picas-export": 1}', '{"end": {}}', '{"token": {"_id": "a"}}'], "line 3: there is more after the end"),
@@ -101,6 +104,16 @@ def test_an_import_cut_short_is_made_up_for_by_the_next(cut: int) -> None:
 def test_what_is_no_export_is_refused_with_its_line(lines: list[str], expected: str) -> None:
     with pytest.raises(InvalidToken, match=expected):
         import_lines(connect("memory:"), lines)
+
+
+def test_a_token_comes_in_as_it_was_and_what_came_before_a_bad_one_is_there() -> None:
+    good = [{"_id": "a", "type": "token", "lock": 0, "done": 0, "tags": ["odd"]}, {"_id": "n", "type": "note"}]
+    lines = ['{"picas-export": 1}', *(json.dumps({"token": doc}) for doc in good), '{"token": {"_id": ""}}']
+    pool = connect("memory:")
+    with pytest.raises(InvalidToken, match="line 4"):
+        import_lines(pool, lines)
+    for doc in good:
+        assert {**(pool.get(doc["_id"]) or {}), "_rev": None} == {**doc, "_rev": None}
 
 
 def test_lines_are_json_with_one_key() -> None:

@@ -171,9 +171,9 @@ class TestAttachmentName:
         [
             "",
             "_x",
-            "/x",
             ".",
             "..",
+            "./x",
             "../x",
             "a/../b",
             "a/..",

@@ -8,7 +8,7 @@ import typer
 
 from picas.cli.output import Form, print_json, say
 from picas.cli.selecting import PoolOption
-from picas.cli.session import address, ask_password, keep_password, open_pool, opened, wants_password
+from picas.cli.session import address, ask_password, keep_password, opened, wants_password
 from picas.errors import NoPool, StoreFailure
 
 if TYPE_CHECKING:
@@ -30,16 +30,17 @@ def init(pool: PoolOption = None) -> None:
     if not wants_password(found):
         make(pool)
         return
-    password = ask_password(f"password of {found.username} on {found.url}: ")
-    with opened(found, password=password, create=True) as made:
-        _describe(made, made_now=False)
+    hint = "set PICAS_PASSWORD, or give it on standard input"
+    password = ask_password(f"password of {found.username} on {found.url}: ", hint=hint)
+    make(pool, password=password)
     say(f"the password is kept in {keep_password(found, password)}")
 
 
-def make(pool: str | None) -> None:
+def make(pool: str | None, *, password: str | None = None) -> None:
     """Make the pool, or say that it is there."""
+    where = address(pool)
     try:
-        with open_pool(pool) as found:
+        with opened(where, password=password) as found:
             missing = found.store.check() if found.store.server else []
             if not missing:
                 _describe(found, made_now=False)
@@ -47,8 +48,15 @@ def make(pool: str | None) -> None:
     except (NoPool, StoreFailure):
         # StoreFailure: the file is empty, which another `picas init` at this moment leaves for an instant.
         missing = []
-    with open_pool(pool, create=True) as made:
-        _describe(made, made_now=not missing)
+    try:
+        with opened(where, password=password, create=True) as made:
+            _describe(made, made_now=not missing)
+    except StoreFailure as error:
+        if not missing:
+            raise
+        say(f"{where.url} is there, without views of ours: {error.message}")
+        say("hint: an administrator makes them by `picas init`; until then tokens are claimed by its own views")
+        return
     for problem in missing:
         say(f"added: {problem.text.replace(' has no view ', ', view ')}")
 

@@ -77,14 +77,14 @@ def wants_password(found: PoolAddress) -> bool:
     return found.username is not None and found.password is None
 
 
-def ask_password(prompt: str, *, twice: bool = False) -> str:
+def ask_password(prompt: str, *, twice: bool = False, hint: str = "give it on standard input") -> str:
     """A password typed without echo, or a line of standard input where no person is; never an argument."""
     import getpass
 
     if not sys.stdin.isatty():
         given = sys.stdin.readline().rstrip("\n")
         if not given:
-            raise ConfigError("no password was given", hint="set PICAS_PASSWORD, or give it on standard input")
+            raise ConfigError("no password was given", hint=hint)
         return given
     given = getpass.getpass(prompt)
     if not given:
@@ -102,7 +102,13 @@ def keep_password(found: PoolAddress, password: str) -> Path:
     from picas.crypto import encrypt_password, generate_and_save_key
 
     path = Path("~/.config/picas/conf.yml").expanduser()
-    server, _, database = found.url.partition("?")[0].rpartition("/")
+    address, mark, options = found.url.partition("?")
+    server, _, database = address.rpartition("/")
+    scheme, _, host = server.partition("://")
+    # As programs of PiCaS read it: by the protocol's own name, and with the port.
+    plain, port = {"couchdb": ("http", 5984), "couchdbs": ("https", 6984)}.get(scheme, (scheme, None))
+    host = f"{host}:{port}" if port and not re.search(r":[0-9]+($|/)", host) else host
+    server = f"{plain}://{host}{mark}{options}"
     generate_and_save_key()
     secret = encrypt_password(password).decode()
     values = {"host_url": server, "database": unquote(database), "username": found.username or ""}

@@ -197,6 +197,10 @@ class ViewServer(ABC):
         """Add or replace a view: its ``map`` function, and its ``reduce`` function if it has one."""
 
     @abstractmethod
+    def put_design(self, doc: Mapping[str, Any]) -> str | Conflict:
+        """Write a design document as it is given; its new revision."""
+
+    @abstractmethod
     def security(self, new: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Who may use the database: ``admins`` and ``members``, ``names`` and ``roles`` of each.
 
@@ -234,8 +238,12 @@ class TokenStore(ABC):
         """The store's time, unix seconds."""
 
     @abstractmethod
-    def put(self, docs: Sequence[Doc]) -> list[str | Conflict]:
-        """Add documents; a revision for each, or `Conflict` for an id that exists. InvalidToken refuses all."""
+    def put(self, docs: Sequence[Doc], *, as_given: bool = False) -> list[str | Conflict]:
+        """Add documents; a revision for each, or `Conflict` for an id that exists. InvalidToken refuses all.
+
+        A token gets the fields that every token has, unless it is to be stored ``as_given``: with whatever a program
+        put into it, under names too that picas uses.
+        """
 
     @abstractmethod
     def load(self, docs: Iterable[Doc]) -> Loaded:

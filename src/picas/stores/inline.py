@@ -24,10 +24,10 @@ def inline(doc: Mapping[str, Any], stored: Container[str]) -> dict[str, tuple[st
 
 
 def _entry(doc: Mapping[str, Any], name: str, entry: object, stored: Container[str]) -> tuple[str, bytes] | None:
+    if name in stored and isinstance(entry, Mapping) and "data" not in entry:
+        return None
     tokens.check_attachment_name(name)
     if not isinstance(entry, Mapping) or "data" not in entry:
-        if name in stored and isinstance(entry, Mapping):
-            return None
         raise InvalidToken(f"token {doc.get('_id')}: attachment {name!r} has no data and is not stored")
     try:
         data = base64.b64decode(entry["data"], validate=True)

@@ -36,13 +36,13 @@ ATTACHMENT_NAMES = [
     "a",
     "...",
     "-rf",
+    "/etc/passwd",
     "x" * MAX_NAME_BYTES,
 ]
 
 BAD_ATTACHMENT_NAMES = [
     "",
     "_x",
-    "/etc",
     "..",
     ".",
     "../x",

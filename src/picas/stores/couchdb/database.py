@@ -10,7 +10,7 @@ import orjson
 
 from picas.errors import ConfigError, InvalidToken, NoPool, NoSuchView, StoreFailure, StoreUnavailable
 from picas.lifecycle import Doc
-from picas.stores.couchdb.transport import Answer, Http
+from picas.stores.couchdb.transport import Answer, Http, Unsure
 
 __all__ = ["VIEW_SECONDS", "Database", "TooLarge"]
 
@@ -41,7 +41,7 @@ class Database:
         answer = self.http.request("PUT", self.path, repeat=True)
         if answer.status == 400:
             raise ConfigError(
-                f"{self._name} is no name for a database",
+                f"{self.name} is no name for a database",
                 hint="lower-case letters, digits and _ $ ( ) + - /, a letter first",
             )
         return answer.status in (201, 202)
@@ -59,12 +59,12 @@ class Database:
         answer = self.http.request("POST", f"{self.path}/_bulk_docs", body=body)
         if answer.status == 413:
             raise TooLarge(
-                f"a write of {len(body):,} bytes is more than {self._name} takes",
+                f"a write of {len(body):,} bytes is more than {self.name} takes",
                 hint="the server's limits are max_document_size and max_http_request_size",
             )
         rows = self.http.json(self._found(answer))
         if not isinstance(rows, list) or len(rows) != len(docs):
-            raise StoreFailure(f"{self._name} answered a write of {len(docs)} documents with something else")
+            raise StoreFailure(f"{self.name} answered a write of {len(docs)} documents with something else")
         return rows
 
     def docs(self, ids: Sequence[str], **params: str) -> list[Doc | None]:
@@ -100,12 +100,18 @@ class Database:
     def remove(self, doc_id: str, rev: str | None) -> bool:
         """Delete one document of any kind; whether it was deleted."""
         params = {"rev": rev} if rev else None
-        answer = self.http.request("DELETE", self.of(doc_id), params=params, repeat=True)
+        try:
+            answer = self.http.request("DELETE", self.of(doc_id), params=params)
+        except Unsure:
+            return self.doc(doc_id) is None
         return answer.status in (200, 202)
 
     def remove_file(self, doc_id: str, name: str, rev: str) -> bool:
         """Delete a file of a document; False for a conflict."""
-        answer = self.http.request("DELETE", self.of(doc_id, name), params={"rev": rev}, repeat=True)
+        try:
+            answer = self.http.request("DELETE", self.of(doc_id, name), params={"rev": rev})
+        except Unsure:
+            return name not in ((self.docs([doc_id])[0] or {}).get("_attachments") or {})
         return answer.status not in (404, 409) and bool(self._found(answer))
 
     def view(
@@ -170,7 +176,7 @@ class Database:
                 if "no_majority" not in error.message:
                     raise
                 raise StoreFailure(
-                    f"user {self.http.address.username} may not change who may use {self._name}",
+                    f"user {self.http.address.username} may not change who may use {self.name}",
                     hint="an administrator of the database may",
                 ) from None
         return self._object(self.http.request("GET", path))
@@ -188,7 +194,8 @@ class Database:
         self._found(answer)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """The address, without secrets."""
         return self.http.address.shown
 
     def _rows(self, path: str, params: Mapping[str, str], body: Any = None) -> list[dict[str, Any]]:
@@ -199,21 +206,21 @@ class Database:
     def _object(self, answer: Answer) -> dict[str, Any]:
         found = self.http.json(self._found(answer))
         if not isinstance(found, dict):
-            raise StoreFailure(f"{self._name} answered with JSON that is no object")
+            raise StoreFailure(f"{self.name} answered with JSON that is no object")
         return found
 
     def _found(self, answer: Answer) -> Answer:
         if _lacks_database(answer):
-            raise NoPool(f"there is no database {self._name}", hint="`picas init` makes it")
+            raise NoPool(f"there is no database {self.name}", hint="`picas init` makes it")
         if answer.status >= 400:
-            raise StoreFailure(f"{self._name} refused a request ({answer.status}): {answer.data[:200]!r}")
+            raise StoreFailure(f"{self.name} refused a request ({answer.status}): {answer.data[:200]!r}")
         return answer
 
     def _missing(self, answer: Answer, design: str, name: str) -> NoSuchView | ConfigError:
         if _lacks_database(answer):
-            return NoPool(f"there is no database {self._name}", hint="`picas init` makes it")
+            return NoPool(f"there is no database {self.name}", hint="`picas init` makes it")
         return NoSuchView(
-            f"no view named {name!r}: {self._name} has no design document {design!r} with it",
+            f"no view named {name!r}: {self.name} has no design document {design!r} with it",
             hint="`picas view ls` lists what there is; `picas init` makes the views of a pool",
         )
 
@@ -232,9 +239,11 @@ def _lacks_database(answer: Answer) -> bool:
 
 
 def _encoded(params: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters of a view as its URL has them: JSON, but for the ones that are plain text."""
-    plain = {name: value for name, value in params.items() if name in _TEXTS and isinstance(value, str)}
-    return {name: orjson.dumps(value).decode() for name, value in params.items() if name not in plain} | plain
+    """Parameters of a view as its URL has them: JSON, but for texts that are no keys, which stay as they are."""
+    return {
+        name: value if isinstance(value, str) and name not in _KEYS else orjson.dumps(value).decode()
+        for name, value in params.items()
+    }
 
 
-_TEXTS: Iterable[str] = frozenset({"startkey_docid", "start_key_doc_id", "endkey_docid", "end_key_doc_id", "stale"})
+_KEYS = frozenset({"key", "keys", "startkey", "start_key", "endkey", "end_key"})

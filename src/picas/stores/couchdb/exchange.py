@@ -17,7 +17,6 @@ from picas.stores.base import Claim, Exchange, Settlement, lost
 from picas.stores.couchdb.bodies import result, stored_form
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.queue import Queue
-from picas.stores.couchdb.transport import Unsure
 from picas.stores.couchdb.writer import Writer, was_stored
 
 __all__ = ["Exchanger"]
@@ -115,14 +114,13 @@ class Exchanger:
             results = self._results(step, step.next_places(), current)
             tries = [] if waits and results else self._candidates(wish, step)
             waits = False
-            if not results and not tries:
-                if not step.open:
-                    break
-                continue
-            self._write(step, results, tries)
+            if results or tries:
+                self._write(step, results, tries)
             if step.done and self._release(step.done):
                 self._queue.forget()
             step.done = []
+            if not (results or tries or step.open):
+                break
             if step.open:
                 current |= self._read(step, step.open)
             if not step.open and (wish is None or len(step.claimed) >= wish.count):
@@ -151,9 +149,13 @@ class Exchanger:
         if key in self._memory.accepted:
             return self._memory.accepted.pop(key)
         if base is None or not holds(base, fence, pilot):
-            sent = self._memory.sent.pop(key, None)
+            sent = self._memory.sent.get(key)
             rev = was_stored(self._database, sent, base) if sent else None
-            return stored_form(sent, rev) if sent and rev else lost(settlement.doc["_id"], fence, base or {})
+            if sent and rev:
+                return stored_form(sent, rev)
+            if sent and base and _has_attempt(base, fence, pilot):
+                return base
+            return lost(settlement.doc["_id"], fence, base or {})
         try:
             return _New(result(base, settlement, self._now()))
         except InvalidToken as refused:
@@ -173,13 +175,15 @@ class Exchanger:
         docs = [doc for _, doc in results]
         try:
             answers = self._writer.write([*docs, *tries])
-        except Unsure:
+        except PicasError:
             self._memory.sent |= {_key(step.settlements[place].doc): doc for place, doc in results}
             self._memory.claims |= {_key(doc): doc for doc in tries}
             raise
         for (place, doc), rev in zip(results, answers, strict=False):
             if isinstance(rev, str):
                 self._accept(step, place, stored_form(doc, rev))
+            elif isinstance(rev, InvalidToken):
+                step.answers[place] = rev
         claims = zip(tries, answers[len(docs) :], strict=True)
         won = [stored_form(doc, rev) for doc, rev in claims if isinstance(rev, str)]
         self._queue.tried(len(tries), len(tries) - len(won))
@@ -228,6 +232,14 @@ class _New:
 def _key(doc: Doc) -> _Key:
     claim: Any = doc.get("claim") or {}
     return doc["_id"], fence_of(doc), claim.get("pilot")
+
+
+def _has_attempt(doc: Doc, fence: int, pilot: object) -> bool:
+    """Whether the result of a claim is written in the token, and not merely that its pilot fell silent."""
+    attempts = doc.get("attempts")
+    known = [one for one in attempts if isinstance(one, dict)] if isinstance(attempts, list) else []
+    mine = [one for one in known if (one.get("fence"), one.get("pilot")) == (fence, pilot)]
+    return any(one.get("reason") != Reason.LOST for one in mine)
 
 
 def _goes_back(settlement: Settlement) -> bool:

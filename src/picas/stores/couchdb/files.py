@@ -22,7 +22,8 @@ _chance = random.SystemRandom()
 
 _CHUNK_BYTES = 1 << 20
 _IN_MEMORY = 8 << 20
-_TRIES = 30
+_TRIES, _UNANSWERED = 30, 3
+"""How often a token may change, and how often an answer may fail to come, while a file is sent."""
 
 
 def put(database: Database, token_id: str, name: str, data: IO[bytes], *, content_type: str, fence: int | None) -> str:
@@ -32,6 +33,7 @@ def put(database: Database, token_id: str, name: str, data: IO[bytes], *, conten
         length = 0
         while chunk := data.read(_CHUNK_BYTES):
             length += spool.write(chunk)
+        unanswered = 0
         for failures in range(_TRIES):
             doc = _holder(database, token_id, fence)
             spool.seek(0)
@@ -41,6 +43,9 @@ def put(database: Database, token_id: str, name: str, data: IO[bytes], *, conten
             except Unsure:
                 if (rev := _arrived(database, token_id, name, doc, length)) is not None:
                     return rev
+                unanswered += 1
+                if unanswered == _UNANSWERED:
+                    raise
                 continue
             if answer.status in (201, 202):
                 return str(database.http.json(answer)["rev"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from picas.stores.couchdb.scripts import (
     companion_of,
     companion_views,
     design_of,
+    is_usual,
     views_of,
 )
 from picas.views import MONITOR, Design, View
@@ -28,6 +30,7 @@ __all__ = ["Library"]
 
 _DESIGN = "_design/"
 _TRIES = 20
+_BELIEVED = 30.0
 _KINDS = {State.TODO: TODO, State.HELD: HELD}
 """States whose tokens are read by our own index, in the order of claims."""
 
@@ -37,6 +40,24 @@ class Library:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._indexed: dict[str, tuple[float, bool]] = {}
+
+    def has_index(self, design: str) -> bool:
+        """Whether our index is beside this design document, and has the same tokens as its own view ``todo``.
+
+        What is found is believed for a while.
+        """
+        at, found = self._indexed.get(design, (float("-inf"), False))
+        if time.monotonic() - at > _BELIEVED:
+            names = (f"{_DESIGN}{design}", f"{_DESIGN}{companion_of(design)}")
+            its, ours = self._database.docs(names)
+            found = bool(its and ours and INDEX in (ours.get("views") or {}) and is_usual(its))
+            self._indexed[design] = time.monotonic(), found
+        return found
+
+    def forget(self) -> None:
+        """Design documents have changed."""
+        self._indexed.clear()
 
     def complete(self) -> list[str]:
         """Make what is missing of the pool's own views; views that are there stay as they are. What was made."""
@@ -157,7 +178,7 @@ class Library:
 
     def _of_view(self, view: View, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         kind = _KINDS.get(view.state) if not view.name else None
-        if kind is not None:
+        if kind is not None and (kind != TODO or self.has_index(view.design)):
             try:
                 asked = {**all_of(kind), **params, "reduce": False}
                 return self._database.view(companion_of(view.design), INDEX, **asked)[0]
@@ -176,7 +197,7 @@ class Library:
 
 
 def _written(design: Design) -> dict[str, Any]:
-    views = {name: {"map": text} for name, text in (design.javascript or {}).items()}
+    views = {name: dict(parts) for name, parts in (design.javascript or {}).items()}
     return {"_id": f"{_DESIGN}{design.name}", "language": "javascript", "views": views}
 
 

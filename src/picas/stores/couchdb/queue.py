@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from picas import lifecycle, tokens
-from picas.errors import InvalidToken, NoSuchView, UsageError
+from picas.errors import InvalidToken, UsageError
 from picas.lifecycle import Doc, State, state_of
 from picas.stores.base import Claim
 from picas.stores.couchdb.crowd import Crowd
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.dependents import Dependents
+from picas.stores.couchdb.library import Library
 from picas.stores.couchdb.scripts import COMPANION, INDEX, TODO, all_of, companion_of
 from picas.tokens import Requirements
 from picas.views import View
@@ -52,21 +53,19 @@ class Queue:
     highest priority, and reads on from there, so that they seldom meet.
     """
 
-    def __init__(self, database: Database, dependents: Dependents) -> None:
+    def __init__(self, database: Database, library: Library, dependents: Dependents) -> None:
         self._database = database
+        self._library = library
         self._dependents = dependents
         self._crowd = Crowd()
         self._ahead: dict[View, list[Doc]] = {}
         self._places: dict[View, dict[str, Any]] = {}
         self._read_at = 0.0
-        self._unranked: set[str] = set()
         self._odd: set[str] = set()
 
-    def forget(self, *, views: bool = False) -> None:
-        """What was read ahead, and with ``views`` which of them there are, is out of date."""
+    def forget(self) -> None:
+        """What was read ahead is out of date."""
         self._ahead.clear()
-        if views:
-            self._unranked.clear()
 
     def tried(self, claims: int, conflicts: int) -> None:
         """How claims went: those that were not lost to others are held now."""
@@ -84,17 +83,14 @@ class Queue:
         """At most so many tokens to try; fewer only when the view has no more that fit."""
         if count <= 0:
             return []
-
-        def choose(source: _Source) -> list[Doc]:
+        source = self._source(wish.view)
+        chosen = self._choose(wish, source, count, now)
+        if len(chosen) < count and self._crowd.reach:
+            # The end of the view was met on the way, and its head was not read.
+            self._places.pop(wish.view, None)
+            self._crowd.reach = 0
             chosen = self._choose(wish, source, count, now)
-            if len(chosen) < count and self._crowd.reach:
-                # The end of the view was met on the way, and its head was not read.
-                self._places.pop(wish.view, None)
-                self._crowd.reach = 0
-                chosen = self._choose(wish, source, count, now)
-            return chosen
-
-        return self._either(wish.view, choose)
+        return chosen
 
     def _choose(self, wish: Claim, source: _Source, count: int, now: float) -> list[Doc]:
         chosen: list[Doc] = []
@@ -112,16 +108,13 @@ class Queue:
 
     def next_ready(self, view: View, now: float) -> float | None:
         """Seconds until a token of the view can be claimed: 0 now, None when there is none."""
-
-        def look(source: _Source) -> float | None:
-            soonest: float | None = None
-            for at in self._starts(source) if source.ranked else self._pauses(source):
-                if at <= now:
-                    return 0.0
-                soonest = at if soonest is None else min(soonest, at)
-            return None if soonest is None else soonest - now
-
-        return self._either(view, look)
+        source = self._source(view)
+        soonest: float | None = None
+        for at in self._starts(source) if source.ranked else self._pauses(source):
+            if at <= now:
+                return 0.0
+            soonest = at if soonest is None else min(soonest, at)
+        return None if soonest is None else soonest - now
 
     def _documents(self, wish: Claim, source: _Source, count: int, now: float) -> Iterator[Doc]:
         ahead = self._ahead.get(wish.view, [])
@@ -210,20 +203,15 @@ class Queue:
                     yield _not_before(doc)
             last = rows[-1]
 
-    def _either(self, view: View, act: Callable[[_Source], T]) -> T:
-        """Do it with our own queue beside the view's design document; where that is missing, with the view itself."""
+    def _source(self, view: View) -> _Source:
+        """Our own index beside the view's design document; where that is missing, or another view, the view itself."""
         if view.name:
-            return act(_Source(view.design, view.name, ranked=False))
+            return _Source(view.design, view.name, ranked=False)
         if view.state is not State.TODO:
             raise UsageError(f"nothing can be claimed from view {view}", hint="claim from a todo view")
-        if view.design not in self._unranked:
-            try:
-                return act(_Source(companion_of(view.design), INDEX, ranked=True))
-            except NoSuchView:
-                log.debug("view %s has no queue of ours beside it", view)
-        found = act(_Source(view.design, str(view.state), ranked=False))
-        self._unranked.add(view.design)
-        return found
+        if self._library.has_index(view.design):
+            return _Source(companion_of(view.design), INDEX, ranked=True)
+        return _Source(view.design, str(view.state), ranked=False)
 
     def _is_claimable(self, doc: Doc, now: float, offer: Requirements | None) -> bool:
         if (state := state_of(doc)) is not State.TODO:

@@ -6,10 +6,11 @@ ours is in a design document of its own, ``picas`` or ``picas.NAME``, so that th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from picas.errors import UsageError
+from picas.errors import PicasError, UsageError
 from picas.rows import OVERVIEW
 from picas.selectors import Selector, to_javascript
 from picas.views import MONITOR, Design
@@ -28,6 +29,7 @@ __all__ = [
     "companion_views",
     "design_of",
     "is_companion",
+    "is_usual",
     "views_of",
 ]
 
@@ -36,6 +38,7 @@ INDEX = "index"
 """The one view of a companion; `companion_views` tells of its rows, each of one of these kinds."""
 TODO, HELD, LOCKED, AFTER, CONFLICT = "todo", "held", "locked", "after", "conflict"
 _MARK = "picas"
+_PARTS = ("map", "reduce")
 
 _NUMBERS = 'doc.type === "token" && typeof doc.lock === "number" && typeof doc.done === "number"'
 _ENDED = f"{_NUMBERS} && doc.lock > 0 && doc.done > 0"
@@ -99,6 +102,34 @@ def companion_views(design: Design) -> dict[str, Any]:
     return {"_id": f"_design/{companion_of(design.name)}", "language": "javascript", "views": views}
 
 
+def is_usual(doc: Mapping[str, Any]) -> bool:
+    """Whether the ``todo`` view of a design document is the one that we, or the scripts of PiCaS, make.
+
+    Then our index beside it has the same tokens. One that somebody wrote otherwise may have others.
+    """
+    view = (doc.get("views") or {}).get("todo")
+    text = str(view.get("map", "")) if isinstance(view, Mapping) else ""
+    mark, name = doc.get(_MARK), str(doc["_id"]).partition("/")[2]
+    try:
+        design = Design.from_source(name, mark.get("selector") if isinstance(mark, Mapping) else None)
+    except PicasError:
+        return False
+    ours = views_of(design)["views"]["todo"]["map"]
+    return text == ours or (design.selector is None and _bare(text) in _PICAS_TODO)
+
+
+def _bare(text: str) -> str:
+    """A map function without what makes no difference to these few."""
+    return re.sub(r"[\s;{}()]", "", text).replace("===", "==").replace("'", '"').replace("&&", "")
+
+
+_PICAS_TODO = frozenset(
+    f'functiondocifdoc.type=="token"{between}{condition}emitdoc._id,doc._id'
+    for between in ("", "if")
+    for condition in ("doc.lock==0doc.done==0", "doc.done==0doc.lock==0")
+)
+
+
 def design_of(doc: Mapping[str, Any]) -> Design | None:
     """A design document as a `Design`: with its condition when it is ours, else with its views as they are written.
 
@@ -106,7 +137,8 @@ def design_of(doc: Mapping[str, Any]) -> Design | None:
     """
     name = str(doc["_id"]).partition("/")[2]
     views = {key: view for key, view in (doc.get("views") or {}).items() if isinstance(view, Mapping)}
-    maps = {key: str(view["map"]) for key, view in views.items() if "map" in view}
+    maps = {key: {part: str(view[part]) for part in _PARTS if part in view} for key, view in views.items()}
+    maps = {key: parts for key, parts in maps.items() if "map" in parts}
     if is_companion(name) or not maps:
         return None
     if name == MONITOR.name:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from picas.errors import Conflict, PicasError, StoreFailure
@@ -21,8 +21,11 @@ _TRIES = 20
 class Server(ViewServer):
     """What the waist does not have, of the server on which a database lies."""
 
-    def __init__(self, database: Database, version: str, info: Mapping[str, Any]) -> None:
+    def __init__(
+        self, database: Database, version: str, info: Mapping[str, Any], views_changed: Callable[[], None]
+    ) -> None:
         self._database = database
+        self._views_changed = views_changed
         self._version = version
         self._info = info
         self._users = Users(database.http)
@@ -42,8 +45,15 @@ class Server(ViewServer):
             doc = self._database.doc(doc_id) or {"_id": doc_id, "language": "javascript"}
             views = {**doc.get("views", {}), view: dict(source)}
             if doc.get("views") == views or self._database.put({**doc, "views": views}):
+                self._views_changed()
                 return
         raise Conflict(f"{doc_id} does not stop changing", hint="try again")
+
+    def put_design(self, doc: Mapping[str, Any]) -> str | Conflict:
+        if not self._database.put(doc):
+            return Conflict(f"{doc['_id']} was changed or deleted by somebody else", hint="read it again")
+        self._views_changed()
+        return str((self._database.doc(doc["_id"]) or {}).get("_rev", ""))
 
     def security(self, new: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return self._database.security(new)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from picas import tokens
-from picas.errors import Conflict, NoPool, NoSuchView
+from picas.errors import Conflict, InvalidToken, NoPool, NoSuchView, StoreUnavailable
 from picas.lifecycle import Doc, State, state_of
 from picas.selectors import Selector, matches
 from picas.stores.base import (
@@ -66,13 +66,13 @@ class CouchStore(TokenStore):
         self._db = Database(self._http)
         self._writer = Writer(self._db)
         self._dependents = Dependents(self._db)
-        self._queue = Queue(self._db, self._dependents)
-        self._exchanger = Exchanger(self._db, self._queue, self.now, self._dependents.release, crowded=copies > 1)
         self._library = Library(self._db)
+        self._queue = Queue(self._db, self._library, self._dependents)
+        self._exchanger = Exchanger(self._db, self._queue, self.now, self._dependents.release, crowded=copies > 1)
         self._pilots = Pilots(self._db, self.now)
         self._watcher = Watcher(Database(Http(address, login, clock)))
         self._swept_at = 0.0
-        self.server = Server(self._db, version, info)
+        self.server = Server(self._db, version, info, self._views_changed)
 
     @classmethod
     def open(cls, address: Address, *, create: bool = False) -> CouchStore:
@@ -99,8 +99,8 @@ class CouchStore(TokenStore):
     def now(self) -> float:
         return self._clock.now()
 
-    def put(self, docs: Sequence[Doc]) -> list[str | Conflict]:
-        made = [bodies.new(doc) for doc in docs]
+    def put(self, docs: Sequence[Doc], *, as_given: bool = False) -> list[str | Conflict]:
+        made = [bodies.new(doc, as_given=as_given) for doc in docs]
         self._queue.forget()
         sent = [doc for doc in made if not isinstance(doc, Conflict)]
         written = iter(self._write(sent))
@@ -143,9 +143,12 @@ class CouchStore(TokenStore):
         if claim is None or len(done.claimed) >= claim.count or self._watcher.running:
             return done
         # Nothing more is there: from now on changes are noticed, and what came just before that is looked for.
-        self._watcher.start()
         wanted = Claim(**{**vars(claim), "count": claim.count - len(done.claimed)})
-        more = self._exchanger.exchange([], wanted).claimed
+        try:
+            self._watcher.start()
+            more = self._exchanger.exchange([], wanted).claimed
+        except StoreUnavailable:
+            return done
         return Exchange(settled=done.settled, claimed=done.claimed + more)
 
     def page(
@@ -210,10 +213,10 @@ class CouchStore(TokenStore):
 
     def install(self, design: Design) -> None:
         self._library.install(design)
-        self._queue.forget(views=True)
+        self._views_changed()
 
     def uninstall(self, name: str) -> bool:
-        self._queue.forget(views=True)
+        self._views_changed()
         return self._library.uninstall(name)
 
     def designs(self) -> list[Design]:
@@ -245,9 +248,17 @@ class CouchStore(TokenStore):
         self._watcher.close()
         self._http.close()
 
+    def _views_changed(self) -> None:
+        self._queue.forget()
+        self._library.forget()
+
     def _write(self, docs: list[Doc]) -> list[str | Conflict]:
         """Write documents, and let go what waits for nothing after that; the revisions they have in the end."""
-        answers = self._writer.write(docs) if docs else []
+        answers: list[str | Conflict] = []
+        for answer in self._writer.write(docs) if docs else []:
+            if isinstance(answer, InvalidToken):
+                raise answer
+            answers.append(answer)
         written = [doc for doc, rev in zip(docs, answers, strict=True) if isinstance(rev, str)]
         if done := [doc["_id"] for doc in written if state_of(doc) is State.DONE]:
             self._dependents.release(done)

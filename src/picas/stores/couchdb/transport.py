@@ -192,7 +192,7 @@ class Http:
     ) -> Answer:
         target = path + ("?" + urlencode(params) if params else "")
         answer = self._ask(method, target, data, headers, safe=safe, read=read)
-        if answer.status == 401 and self._log_in():
+        if _is_login_refused(answer) and self._log_in():
             if hasattr(data, "seek"):
                 data.seek(0)
             answer = self._ask(method, target, data, headers, safe=safe, read=read)
@@ -245,10 +245,10 @@ class Http:
     def _judge(self, answer: Answer, method: str, path: str, *, safe: bool) -> None:
         """Raise what a status means that is the same for every request."""
         status = answer.status
-        if status == 401:
+        if _is_login_refused(answer):
             self.login.refused = self.login.address.username is not None
             raise self._refused()
-        if status == 403:
+        if status in (401, 403):
             raise StoreFailure(
                 f"{self._who()} may not {method} {path} on {self._host}: {_reason(answer)}",
                 hint="ask an administrator of the database, or use another user",
@@ -334,6 +334,11 @@ class _Busy(StoreUnavailable):
     def __init__(self, message: str, wish: float) -> None:
         super().__init__(message)
         self.wish = wish
+
+
+def _is_login_refused(answer: Answer) -> bool:
+    """Whether nobody is let in by this name. CouchDB says 401, too, to a user who wants to do what only others may."""
+    return answer.status == 401 and b"server admin" not in answer.data
 
 
 def _reason(answer: Answer) -> str:

@@ -58,7 +58,10 @@ class Users:
         found = self._http.json(answer)
         if answer.status >= 400 or not isinstance(found, dict):
             reason = found.get("reason") if isinstance(found, dict) else "it is no object"
-            raise StoreFailure(f"the users of {self._http.address.server}: {reason}", hint="is _users there?")
+            raise StoreFailure(
+                f"the users of {self._http.address.server}: {reason}",
+                hint="an administrator may see and change them",
+            )
         return found
 
 

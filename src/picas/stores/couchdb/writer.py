@@ -14,7 +14,7 @@ from picas.lifecycle import Doc
 from picas.stores.couchdb.database import Database, TooLarge
 from picas.stores.couchdb.transport import Unsure
 
-__all__ = ["Writer", "generation", "is_revision", "was_stored"]
+__all__ = ["Writer", "Written", "generation", "is_revision", "was_stored"]
 
 _chance = random.SystemRandom()
 
@@ -26,19 +26,25 @@ _PAUSE = 0.3
 _REVISION = re.compile(r"[1-9][0-9]*-[0-9a-f]{32}")
 
 
+Written = str | Conflict | InvalidToken
+"""What became of a document: its new revision, or why it was not written."""
+
+
 class Writer:
     """Writes many documents, each in the revision it bears, or as a new one when it bears none."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def write(self, docs: Sequence[Mapping[str, Any]]) -> list[str | Conflict]:
+    def write(self, docs: Sequence[Mapping[str, Any]]) -> list[Written]:
         """The new revision of each, or `Conflict`; the documents have been checked. The second of one id conflicts.
+
+        One that is larger than the server takes is InvalidToken in its place.
 
         After an answer that was lost the documents are read back, and only what was not stored is written again.
         `Unsure` when the server stays away meanwhile, StoreFailure when it forbids a write.
         """
-        answers: list[str | Conflict] = [_conflict(doc) for doc in docs]
+        answers: list[Written] = [_conflict(doc) for doc in docs]
         first = {doc["_id"]: place for place, doc in reversed(list(enumerate(docs)))}
         places = sorted(first.values())
         for part in _parts([docs[place] for place in places]):
@@ -47,14 +53,14 @@ class Writer:
             places = places[len(part) :]
         return answers
 
-    def _write(self, part: list[tuple[Mapping[str, Any], bytes]]) -> list[str | Conflict]:
+    def _write(self, part: list[tuple[Mapping[str, Any], bytes]]) -> list[Written]:
         try:
             rows = self._database.bulk([text for _, text in part])
         except Unsure:
             return self._read_back(part)
         except TooLarge as error:
             if len(part) == 1:
-                raise InvalidToken(f"token {part[0][0]['_id']}: {error.message}", hint=error.hint) from None
+                return [InvalidToken(f"token {part[0][0]['_id']}: {error.message}", hint=error.hint)]
             middle = len(part) // 2
             return [*self._write(part[:middle]), *self._write(part[middle:])]
         return [self._answer(doc, row) for (doc, _), row in zip(part, rows, strict=True)]
@@ -69,24 +75,41 @@ class Writer:
             raise StoreFailure(f"{what}: the database does not allow this write", hint="ask its administrator")
         raise Unsure(what)
 
-    def _read_back(self, part: list[tuple[Mapping[str, Any], bytes]]) -> list[str | Conflict]:
-        """What became of documents that were sent; those that did not arrive are sent again."""
+    def _read_back(self, part: list[tuple[Mapping[str, Any], bytes]]) -> list[Written]:
+        """What became of documents that were sent; those that did not arrive are sent again.
+
+        A first sending may still arrive behind the second, which then conflicts with it: so it is looked again.
+        """
+        answers: dict[str, str | Conflict] = {}
+        left = part
         for failures in range(1, _TRIES + 1):
             time.sleep(_chance.uniform(0.0, _PAUSE * failures))
-            stored = self._database.docs([doc["_id"] for doc, _ in part])
-            found = [was_stored(self._database, doc, now) for (doc, _), now in zip(part, stored, strict=True)]
-            missed = [
-                one
-                for one, rev, now in zip(part, found, stored, strict=True)
-                if rev is None and (now or {}).get("_rev") == one[0].get("_rev")
-            ]
+            missed = self._look(left, answers)
             try:
-                again = iter(self._database.bulk([text for _, text in missed]) if missed else [])
+                rows = self._database.bulk([text for _, text in missed]) if missed else []
             except Unsure:
+                left = missed
                 continue
-            sent = {doc["_id"]: self._answer(doc, next(again)) for doc, _ in missed}
-            return [rev or sent.get(doc["_id"]) or _conflict(doc) for (doc, _), rev in zip(part, found, strict=True)]
-        raise Unsure(f"no answer to a write of {len(part)} documents, nor to looking what became of it")
+            sent = [(one, self._answer(one[0], row)) for one, row in zip(missed, rows, strict=True)]
+            answers |= {one[0]["_id"]: rev for one, rev in sent if isinstance(rev, str)}
+            left = [one for one, rev in sent if not isinstance(rev, str)]
+            if not left:
+                return [answers[doc["_id"]] for doc, _ in part]
+        raise Unsure(f"{self._database.name}: no answer to a write of {len(left)} documents")
+
+    def _look(
+        self, part: list[tuple[Mapping[str, Any], bytes]], answers: dict[str, str | Conflict]
+    ) -> list[tuple[Mapping[str, Any], bytes]]:
+        """Note what was stored, and what somebody else was first to; those that are still as they were."""
+        missed = []
+        stored = self._database.docs([doc["_id"] for doc, _ in part])
+        for (doc, text), now in zip(part, stored, strict=True):
+            rev = was_stored(self._database, doc, now)
+            if rev is None and (now or {}).get("_rev") == doc.get("_rev"):
+                missed.append((doc, text))
+            else:
+                answers[doc["_id"]] = rev or _conflict(doc)
+        return missed
 
 
 def was_stored(database: Database, sent: Mapping[str, Any], now: Mapping[str, Any] | None) -> str | None:

@@ -50,9 +50,9 @@ class MemoryStore(TokenStore):
     def now(self) -> float:
         return self._pool.clock()
 
-    def put(self, docs: Sequence[Doc]) -> list[str | Conflict]:
+    def put(self, docs: Sequence[Doc], *, as_given: bool = False) -> list[str | Conflict]:
         with self._pool.step():
-            return [self._pool.add(doc) for doc in docs]
+            return [self._pool.add(doc, as_given=as_given) for doc in docs]
 
     def load(self, docs: Iterable[Doc]) -> Loaded:
         # Copied at once: an iterator may yield one dict again and again. An exported document has a revision.

@@ -52,9 +52,9 @@ class Pool:
             if self.sequence != before:
                 self.changed.notify_all()
 
-    def add(self, doc: Doc) -> str | Conflict:
-        new = lifecycle.put(doc)
-        token_id = tokens.check(new)
+    def add(self, doc: Doc, *, as_given: bool = False) -> str | Conflict:
+        new = {**doc} if as_given else lifecycle.put(doc)
+        token_id = tokens.check_id(doc.get("_id")) if as_given else tokens.check(new)
         check(new)
         if "_rev" in doc or token_id in self.rows:
             return Conflict(f"token {token_id} exists already", hint="read it, and update it")

@@ -61,12 +61,13 @@ class SqliteStore(TokenStore):
     def now(self) -> float:
         return time.time()
 
-    def put(self, docs: Sequence[Doc]) -> list[str | Conflict]:
+    def put(self, docs: Sequence[Doc], *, as_given: bool = False) -> list[str | Conflict]:
         answers: list[str | Conflict] = []
         with self._db.transaction() as sql:
             for doc in docs:
                 inline = doc.get("_attachments")
-                rev = rows.add(sql, {**doc, "_attachments": {}} if inline else doc) if "_rev" not in doc else None
+                bare = {**doc, "_attachments": {}} if inline else doc
+                rev = rows.add(sql, bare, as_given=as_given) if "_rev" not in doc else None
                 answers.append(rev or Conflict(f"token {doc.get('_id')} exists already"))
                 if rev and inline:
                     answers[-1] = self._attach_inline(sql, doc)
