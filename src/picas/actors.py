@@ -27,7 +27,7 @@ from picas.documents import Task
 from picas.errors import ClaimLost, InvalidToken
 from picas.iterators import EndlessViewIterator, TaskViewIterator, store_of, view_of
 from picas.jobid import job_ids
-from picas.lifecycle import Doc
+from picas.lifecycle import Doc, state_of
 from picas.pilot.heart import Heart
 from picas.pilot.offspring import Offspring, TimeIsUp, TimeLimit
 from picas.stores.base import Attachment, PilotRecord, Settlement
@@ -176,7 +176,7 @@ class AbstractRunActor:
         return deepcopy(task.value)
 
     def _settle(self, before: Doc, task: Task, patience: float) -> bool:
-        if store_of(self.db) is None or "claim" not in before:
+        if store_of(self.db) is None or "claim" not in before or state_of(before) is None:
             return DuckStore(self.db).settle(before, task)
         changes = changes_between(before, task.value)
         answer = self._exchange(before, changes, patience)

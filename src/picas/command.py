@@ -328,19 +328,26 @@ class CommandActor:
 
     def _is_idle_too_long(self) -> bool:
         """Nothing is left to do: wait for work as long as that is allowed, and for what comes back later."""
-        if self._idleness.is_time_to_look():
-            self._dry = False
-        elif self._idleness.is_too_long():
-            self._why = self._idleness.why
-            return True
-        elif self._idleness.rest():
-            self._dry = False
-        return False
+        over = False
+
+        def look() -> None:
+            nonlocal over
+            if self._idleness.is_time_to_look():
+                self._dry = False
+            elif self._idleness.is_too_long():
+                over = True
+            elif self._idleness.rest():
+                self._dry = False
+
+        if not self._settler.is_away:
+            self._settler.guarded(look)
+        self._why = self._idleness.why if over else self._why
+        return over
 
     def _pause(self) -> float:
         """How long the next look at the runners may take."""
         if not self._holdings:
-            return 0.0
+            return 0.1 if self._settler.is_away else 0.0
         if self._dry and not self._stopping and self._holdings.wanted and self._store.wait(0.0):
             self._dry = False
             return 0.0

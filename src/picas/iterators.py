@@ -95,7 +95,7 @@ class ViewIterator:
                 try:
                     return _claim_from_store(self.database, view, **params)
                 except IndexError:
-                    left = _left_in(self.database, view, params) if store.server is not None else None
+                    left = _left_in(self.database, view, **params) if store.server is not None else None
                     if left is None or self.is_stopped():
                         raise
                     if left is not State.TODO:
@@ -229,13 +229,15 @@ def pilot_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
-def _left_in(database: Any, view: str, params: Mapping[str, Any]) -> State | str | None:
+def _left_in(database: Any, view: str, design_doc: str = "Monitor") -> State | str | None:
     """What waits in a view of a server from which nothing could be claimed; None when it is empty.
 
     Tokens (`State.TODO`) that others were first to, or documents of a type of the application's own, which a view that
     it wrote may have.
     """
-    docs = [doc.value for doc in database.get_from_view(view, limit=_LOOK, **params)]
+    where = view_of(view, design_doc)
+    found = database.get_from_view(where.in_design(), design_doc=where.design, limit=_LOOK)
+    docs = [doc.value for doc in found]
     waiting = [doc for doc in docs if doc.get("lock") == 0 and doc.get("done") == 0]
     if any(state_of(doc) is State.TODO and not _is_later(doc.get("not_before")) for doc in waiting):
         return State.TODO

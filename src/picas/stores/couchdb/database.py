@@ -23,10 +23,14 @@ class TooLarge(InvalidToken):
 
 
 class Database:
-    """A database over HTTP. Each method is one request."""
+    """A database over HTTP. Each method is one request.
 
-    def __init__(self, http: Http) -> None:
+    ``view_seconds`` is how long to wait for a view; by default as long as it takes to build a large index.
+    """
+
+    def __init__(self, http: Http, *, view_seconds: float | None = None) -> None:
         self.http = http
+        self._view_seconds = view_seconds
         self.path = http.address.path
         self._selects = True
         self._has_queries = True
@@ -72,6 +76,8 @@ class Database:
         if not ids:
             return []
         rows = self._rows(f"{self.path}/_all_docs", {"include_docs": "true", **params}, {"keys": list(ids)})
+        if [row.get("key") for row in rows] != list(ids):
+            raise StoreFailure(f"{self.name} answered with other documents than those asked for")
         return [row.get("doc") for row in rows]
 
     def open_docs(self, ids: Sequence[str]) -> list[Doc]:
@@ -122,11 +128,13 @@ class Database:
         keys = params.pop("keys", None) if keys is None else keys
         body = None if keys is None else {"keys": list(keys)}
         method = "GET" if keys is None else "POST"
-        answer = self.http.request(method, path, params=_encoded(params), body=body, repeat=True, read=VIEW_SECONDS)
+        answer = self.http.request(
+            method, path, params=_encoded(params), body=body, repeat=True, read=self._view_seconds or VIEW_SECONDS
+        )
         if answer.status == 404:
             raise self._missing(answer, design, name)
         found = self._object(answer)
-        rows = found.pop("rows", [])
+        rows = self._checked(found.pop("rows", None))
         return rows, found
 
     def views(self, design: str, name: str, queries: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -134,9 +142,9 @@ class Database:
         if self._has_queries:
             path = f"{self.path}/_design/{quote(design, safe='')}/_view/{quote(name, safe='')}/queries"
             body = {"queries": list(queries)}
-            answer = self.http.request("POST", path, body=body, repeat=True, read=VIEW_SECONDS)
+            answer = self.http.request("POST", path, body=body, repeat=True, read=self._view_seconds or VIEW_SECONDS)
             if answer.status == 200:
-                return [found.get("rows", []) for found in self._object(answer)["results"]]
+                return [self._checked(found.get("rows")) for found in self._object(answer).get("results", ())]
             if answer.status == 404:
                 raise self._missing(answer, design, name)
             self._has_queries = False
@@ -147,6 +155,8 @@ class Database:
         ends = {"startkey": f"_local/{prefix}", "endkey": f"_local/{prefix}\ufff0"}
         params = _encoded({**ends, "include_docs": True})
         answer = self.http.request("GET", f"{self.path}/_local_docs", params=params)
+        if _lacks_database(answer):
+            self._found(answer)
         if answer.status != 200:
             return None
         return [row["doc"] for row in self._object(answer).get("rows", ()) if row.get("doc")]
@@ -200,7 +210,11 @@ class Database:
 
     def _rows(self, path: str, params: Mapping[str, str], body: Any = None) -> list[dict[str, Any]]:
         answer = self.http.request("GET" if body is None else "POST", path, params=params, body=body, repeat=True)
-        rows: list[dict[str, Any]] = self._object(self._found(answer)).get("rows", [])
+        return self._checked(self._object(self._found(answer)).get("rows"))
+
+    def _checked(self, rows: Any) -> list[dict[str, Any]]:
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise StoreFailure(f"{self.name} answered without rows", hint="is this the address of a CouchDB server?")
         return rows
 
     def _object(self, answer: Answer) -> dict[str, Any]:

@@ -7,14 +7,13 @@ left behind is found by `Dependents.sweep`.
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from picas import lifecycle
-from picas.errors import NoSuchView, PicasError
+from picas.errors import NoSuchView
 from picas.lifecycle import Doc, State, state_of
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.scripts import AFTER, COMPANION, INDEX, all_of
@@ -34,7 +33,7 @@ class Dependents:
     """Lets tokens go that wait no longer.
 
     Whether any token waits at all is read with the queue (`queries`), so that in a pool where none does a settlement
-    costs no request more. Who came to wait in between is looked for with the next reading.
+    costs no request more. Who came to wait in between is looked for with the next reading, or found by `sweep`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -67,12 +66,6 @@ class Dependents:
         """Take note of tokens that came to wait; the new revisions of those that need not."""
         self._none_waits_at = float("-inf")
         return self.look(ids)
-
-    def close(self) -> None:
-        """Look for what was put off; a server that is away is left alone, since the next sweep finds it."""
-        with contextlib.suppress(PicasError):
-            if self._later:
-                self._release(self._later)
 
     def _release(self, done: Sequence[str]) -> bool:
         self._later = []

@@ -102,6 +102,11 @@ class Exchanger:
         settled = [answer for answer in step.answers[: len(settlements)] if answer is not None]
         return Exchange(settled=settled, claimed=step.claimed)
 
+    def give_back(self) -> None:
+        """Put back what was claimed in a step that failed, if anything."""
+        if self._memory.claims:
+            self.exchange([], None)
+
     def _carry_out(self, step: _Step, wish: Claim | None) -> None:
         current: dict[str, Doc | None] = {}
         if self._crowded and step.settlements:
@@ -125,6 +130,8 @@ class Exchanger:
                 current |= self._read(step, step.open)
             if not step.open and (wish is None or len(step.claimed) >= wish.count):
                 break
+        if self._crowded:
+            self._bury(step)
         for place in step.open:
             raise StoreUnavailable(f"token {step.settlements[place].doc['_id']} does not stop changing")
 
@@ -208,6 +215,14 @@ class Exchanger:
             self._memory.claims = claims
             raise
         return [doc for (_, fence, pilot), doc in zip(claims, stored, strict=True) if doc and holds(doc, fence, pilot)]
+
+    def _bury(self, step: _Step) -> None:
+        """Delete claims that were lost to another's: they lie below the token, and would rise when that is deleted."""
+        over = [
+            one.doc for one, answer in zip(step.settlements, step.answers, strict=True) if isinstance(answer, Conflict)
+        ]
+        if lost_claims := [{"_id": doc["_id"], "_rev": doc["_rev"], "_deleted": True} for doc in over if "_rev" in doc]:
+            self._writer.write(lost_claims)
 
     def _undisputed(self, won: list[Doc]) -> list[Doc]:
         """Those of our claims that stand when all copies have been asked; ours of the others is taken back."""

@@ -41,6 +41,7 @@ from picas.views import MONITOR, Design, View
 __all__ = ["CouchStore"]
 
 _BATCH = 500
+_PROMPT = 30.0
 _SWEEP_EVERY = 60.0
 
 
@@ -65,11 +66,13 @@ class CouchStore(TokenStore):
         self._http = Http(address, login, clock)
         self._db = Database(self._http)
         self._writer = Writer(self._db)
-        self._dependents = Dependents(self._db)
+        # What a pilot asks between its beats does not wait for an index to be built.
+        prompt = Database(self._http, view_seconds=_PROMPT)
+        self._dependents = Dependents(prompt)
         self._library = Library(self._db)
-        self._queue = Queue(self._db, self._library, self._dependents)
+        self._queue = Queue(prompt, self._library, self._dependents)
         self._exchanger = Exchanger(self._db, self._queue, self.now, self._dependents.release, crowded=copies > 1)
-        self._pilots = Pilots(self._db, self.now)
+        self._pilots = Pilots(prompt, self.now)
         self._watcher = Watcher(Database(Http(address, login, clock)))
         self._swept_at = 0.0
         self.server = Server(self._db, version, info, self._views_changed)
@@ -209,6 +212,8 @@ class CouchStore(TokenStore):
         return self._pilots.order(pilot, orders)
 
     def forget(self, pilot: str) -> None:
+        # First what it may hold without knowing, since nobody misses a pilot without a record.
+        self._exchanger.give_back()
         self._pilots.forget(pilot)
 
     def install(self, design: Design) -> None:
@@ -244,7 +249,6 @@ class CouchStore(TokenStore):
         self.close()
 
     def close(self) -> None:
-        self._dependents.close()
         self._watcher.close()
         self._http.close()
 

@@ -28,18 +28,22 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from picas.config import without_credentials
 from picas.errors import ConfigError, StoreFailure, StoreUnavailable
 from picas.stores.couchdb.address import Address
 from picas.stores.couchdb.clock import ServerClock
 
-__all__ = ["Answer", "Http", "Login", "Unsure"]
+__all__ = ["READ", "Answer", "Http", "Login", "Unsure", "in_a_line"]
 
 _chance = random.SystemRandom()
 
 CONNECT = 5.0
 """Seconds for a connection to come about."""
-READ = 60.0
-"""Seconds without a byte of the answer."""
+READ = 20.0
+"""Seconds without a byte of the answer: less than a lease, within which a pilot must be heard of."""
+_UPLOAD = 300.0
+_SLOW = 5.0
+"""Seconds after which what failed is not tried again at once: who asks has waited long enough."""
 _TRIES = 3
 _PAUSE = 0.2
 _LONGEST_WISH = 2.0
@@ -52,13 +56,14 @@ class Unsure(StoreUnavailable):
     """A write may or may not have been carried out: its answer did not arrive."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answer:
-    """Status, headers, and body of an answer."""
+    """Status, headers, and body of an answer; ``value`` is the body as JSON, once it was read as that."""
 
     status: int
     headers: Mapping[str, str]
     data: bytes
+    value: Any = None
 
 
 @dataclass
@@ -89,6 +94,7 @@ class Http:
         self.login = login
         self.clock = clock
         self.outages = 0
+        self._aborted = False
         self._host = address.server.partition("://")[2]
         self._sockets: weakref.WeakSet[Any] = weakref.WeakSet()
         self._open()
@@ -122,7 +128,7 @@ class Http:
 
         def ask() -> Answer:
             data.seek(0)
-            return self._once("PUT", path, params, data, headers, safe=False, read=READ)
+            return self._once("PUT", path, params, data, headers, safe=False, read=_UPLOAD)
 
         answer: Answer = self._tried(ask, safe=False)
         return answer
@@ -131,18 +137,24 @@ class Http:
         """GET a file: the status, and its bytes in chunks; StoreUnavailable when they break off."""
 
         def ask() -> urllib3.BaseHTTPResponse:
+            if self.login.refused:
+                raise self._refused()
             with self._translated(safe=True):
                 return self._send("GET", path, None, {"Accept": "*/*"}, READ, preload=False)
 
         response = self._tried(ask, safe=True)
-        if response.status != 200:
-            response.drain_conn()
-            self._judge(Answer(response.status, response.headers, b""), "GET", path, safe=True)
-            return response.status, iter(())
-        return 200, self._chunks(response)
+        if response.status == 200:
+            return 200, self._chunks(response)
+        answer = Answer(response.status, response.headers, response.data)
+        if _is_login_refused(answer) and self._log_in():
+            return self.download(path)
+        self._judge(answer, "GET", path, safe=True)
+        return response.status, iter(())
 
     def json(self, answer: Answer) -> Any:
         """The body as JSON; StoreFailure when it is something else."""
+        if answer.value is not None:
+            return answer.value
         try:
             return orjson.loads(answer.data)
         except ValueError:
@@ -157,7 +169,8 @@ class Http:
         self._pool.close()
 
     def abort(self) -> None:
-        """Break off what another thread waits for. `close` is still to be called."""
+        """Break off what another thread waits for, and ask nothing any more. `close` is still to be called."""
+        self._aborted = True
         for connection in list(self._sockets):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -173,6 +186,7 @@ class Http:
         self._pool.ConnectionCls = _noted(self._pool.ConnectionCls, self._sockets)
 
     def _tried(self, ask: Any, *, safe: bool) -> Any:
+        begun = time.monotonic()
         for failures in range(1, _TRIES + 1):
             try:
                 return ask()
@@ -181,7 +195,8 @@ class Http:
                 raise
             except StoreUnavailable as error:
                 self.outages += 1
-                if failures == _TRIES or not (safe or isinstance(error, (_Unsent, _Busy))):
+                is_enough = failures == _TRIES or self._aborted or time.monotonic() - begun > _SLOW
+                if is_enough or not (safe or isinstance(error, (_Unsent, _Busy))):
                     raise
                 wish = error.wish if isinstance(error, _Busy) else 0.0
                 time.sleep(wish + _chance.uniform(0.0, _PAUSE * failures))
@@ -197,7 +212,18 @@ class Http:
                 data.seek(0)
             answer = self._ask(method, target, data, headers, safe=safe, read=read)
         self._judge(answer, method, path, safe=safe)
+        self._check_whole(answer, safe)
         return answer
+
+    def _check_whole(self, answer: Answer, safe: bool) -> None:
+        """Raise for an answer that should be JSON and breaks off: servers and proxies end some so when they fail."""
+        if answer.status >= 300 or "html" in (answer.headers.get("Content-Type") or ""):
+            return
+        try:
+            answer.value = orjson.loads(answer.data)
+        except ValueError:
+            kind = StoreUnavailable if safe else Unsure
+            raise kind(f"{self._host} broke off its answer after {len(answer.data):,} bytes") from None
 
     def _ask(self, method: str, target: str, data: Any, headers: dict[str, str], *, safe: bool, read: float) -> Answer:
         if self.login.refused:
@@ -211,6 +237,8 @@ class Http:
     ) -> urllib3.BaseHTTPResponse:
         if os.getpid() != self._pid:
             self._open()
+        if self._aborted:
+            raise _Unsent(f"{self._host}: nothing is asked any more")
         sent = time.monotonic()
         response = self._pool.urlopen(
             method,
@@ -258,7 +286,7 @@ class Http:
             raise _Busy(what, _wish(answer)) if safe or status == 429 else Unsure(what)
         if 300 <= status < 400 and status != 304:
             raise StoreFailure(
-                f"{self._host} sends on to {answer.headers.get('Location', 'another place')!r:.100}; not followed",
+                f"{self._host} sends on to {_place(answer)}; not followed",
                 hint="a password goes to the server it is for only; give that address instead if it is right",
             )
 
@@ -341,12 +369,21 @@ def _is_login_refused(answer: Answer) -> bool:
     return answer.status == 401 and b"server admin" not in answer.data
 
 
+def in_a_line(text: object) -> str:
+    """What a server says, on one line and not long."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", str(text)).split())[:200]
+
+
 def _reason(answer: Answer) -> str:
     try:
         found = orjson.loads(answer.data)
-        return str(found.get("reason") or found.get("error") or "no reason given")[:200]
+        return in_a_line(found.get("reason") or found.get("error") or "no reason given")
     except (ValueError, AttributeError):
         return "no reason given"
+
+
+def _place(answer: Answer) -> str:
+    return in_a_line(without_credentials(answer.headers.get("Location") or "another place"))[:100]
 
 
 def _tail(error: Exception) -> str:
@@ -358,4 +395,4 @@ def _tail(error: Exception) -> str:
 def _wish(answer: Answer) -> float:
     """Seconds that the server asks to be left alone, up to a few."""
     text = answer.headers.get("Retry-After", "") or ""
-    return min(float(text), _LONGEST_WISH) if text.isdigit() else 0.0
+    return min(float(text), _LONGEST_WISH) if re.fullmatch("[0-9]{1,9}", text) else 0.0

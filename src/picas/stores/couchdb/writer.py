@@ -12,7 +12,7 @@ from picas import tokens
 from picas.errors import Conflict, InvalidToken, StoreFailure
 from picas.lifecycle import Doc
 from picas.stores.couchdb.database import Database, TooLarge
-from picas.stores.couchdb.transport import Unsure
+from picas.stores.couchdb.transport import Unsure, in_a_line
 
 __all__ = ["Writer", "Written", "generation", "is_revision", "was_stored"]
 
@@ -56,8 +56,8 @@ class Writer:
     def _write(self, part: list[tuple[Mapping[str, Any], bytes]]) -> list[Written]:
         try:
             rows = self._database.bulk([text for _, text in part])
-        except Unsure:
-            return self._read_back(part)
+        except Unsure as error:
+            return self._read_back(part, error)
         except TooLarge as error:
             if len(part) == 1:
                 return [InvalidToken(f"token {part[0][0]['_id']}: {error.message}", hint=error.hint)]
@@ -70,12 +70,12 @@ class Writer:
             return str(row["rev"])
         if row.get("error") == "conflict":
             return _conflict(doc)
-        what = f"token {doc['_id']}: {row.get('reason') or row.get('error')}"
+        what = f"{self._database.name}: token {doc['_id']}: {in_a_line(row.get('reason') or row.get('error'))}"
         if row.get("error") in ("forbidden", "unauthorized"):
-            raise StoreFailure(f"{what}: the database does not allow this write", hint="ask its administrator")
+            raise StoreFailure(f"{what}; this write is not allowed", hint="ask an administrator of the database")
         raise Unsure(what)
 
-    def _read_back(self, part: list[tuple[Mapping[str, Any], bytes]]) -> list[Written]:
+    def _read_back(self, part: list[tuple[Mapping[str, Any], bytes]], error: Unsure) -> list[Written]:
         """What became of documents that were sent; those that did not arrive are sent again.
 
         A first sending may still arrive behind the second, which then conflicts with it: so it is looked again.
@@ -87,15 +87,15 @@ class Writer:
             missed = self._look(left, answers)
             try:
                 rows = self._database.bulk([text for _, text in missed]) if missed else []
-            except Unsure:
-                left = missed
+            except Unsure as again:
+                left, error = missed, again
                 continue
             sent = [(one, self._answer(one[0], row)) for one, row in zip(missed, rows, strict=True)]
             answers |= {one[0]["_id"]: rev for one, rev in sent if isinstance(rev, str)}
             left = [one for one, rev in sent if not isinstance(rev, str)]
             if not left:
                 return [answers[doc["_id"]] for doc, _ in part]
-        raise Unsure(f"{self._database.name}: no answer to a write of {len(left)} documents")
+        raise Unsure(f"{error.message}; what became of a write of {len(left)} documents is not known", hint=error.hint)
 
     def _look(
         self, part: list[tuple[Mapping[str, Any], bytes]], answers: dict[str, str | Conflict]
