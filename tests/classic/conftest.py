@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
+from classic.desk import Desk
 from picas import clients
-from picas.clients import Client
+from picas.clients import Client, CouchDB
 from picas.documents import Document
 from picas.errors import Conflict
 from picas.stores import open_store
 from picas.stores.base import TokenStore
 from picas.stores.duck import couchdb_error
+from support.couchdb_server import CouchServer
 
 
 class RevisionDB:
@@ -66,8 +68,12 @@ def revision_db() -> type[RevisionDB]:
     return RevisionDB
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "couchdb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TokenStore]:
+    if request.param == "couchdb":
+        opened = request.getfixturevalue("couch_store")
+        yield opened
+        return
     url = "memory:" if request.param == "memory" else str(tmp_path / "pool.db")
     opened = open_store(url, create=True)
     yield opened
@@ -75,8 +81,37 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TokenStore
 
 
 @pytest.fixture
+def couch_store(couchdb_server: CouchServer, couchdb_pool: dict[str, str]) -> Iterator[TokenStore]:
+    """A pool in a database of its own on the server of the tests, with the views of a pool."""
+    url = f"{couchdb_pool['url']}/{couchdb_pool['db']}"
+    opened = open_store(url, create=True, username=couchdb_pool["username"], password=couchdb_pool["password"])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def couchdb_pool(couchdb_server: CouchServer) -> Iterator[dict[str, str]]:
+    """What programs give to `CouchDB` for a database that is still to be made, and is deleted after the test."""
+    name = couchdb_server.database("classic")
+    access = {"username": couchdb_server.admin, "password": couchdb_server.password}
+    yield {"url": couchdb_server.url, "db": name, **access}
+    couchdb_server.request("DELETE", f"/{name}")
+
+
+@pytest.fixture
 def client(store: TokenStore) -> Client:
     return Client(store)
+
+
+@pytest.fixture(params=["sqlite", "couchdb"])
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
+    """An empty pool with its views."""
+    if request.param == "couchdb":
+        pool = request.getfixturevalue("couchdb_pool")
+    else:
+        pool = {"url": str(tmp_path / "pool.db"), "db": "any", "username": "", "password": ""}
+    CouchDB(**pool, create=True).db.close()
+    return Desk(tmp_path, pool)
 
 
 @pytest.fixture
@@ -114,7 +149,7 @@ def handlers() -> Iterator[None]:
 
 
 def _forget_couchdb() -> None:
-    for name in ("couchdb", "couchdb.http"):
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "couchdb"]:
+        del sys.modules[name]
     couchdb_error.cache_clear()
     clients._twofold.cache_clear()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from picas.clients import Client, CouchDB
-from picas.documents import Document, Task
+from picas.documents import Document, Job, Task
 from picas.errors import Conflict, PicasError, StoreUnavailable, Unsupported, UsageError
 from picas.lifecycle import Claimant, State
 from picas.selectors import parse
@@ -122,6 +123,79 @@ class TestDocuments:
         client.save(doc)
         assert b"".join(client.db.get_attachment("a", "log.txt")) == b"hello"
 
+    def test_an_attachment_is_fetched_from_the_database_and_stays_when_saved_again(self, client: Client) -> None:
+        doc = token("a")
+        doc.put_attachment("log.bin", b"\0\xff" * 1000, "application/x-log")
+        client.save(doc)
+        again = Task(client.get("a"))
+        assert "data" not in again.get_attachment("log.bin")
+        found = again.get_attachment("log.bin", retrieve_from_database=client)
+        assert (found["content_type"], found["data"]) == ("application/x-log", b"\0\xff" * 1000)
+        again["colour"] = "red"
+        client.save(again)
+        third = client.get("a")
+        assert third.get_attachment("log.bin", retrieve_from_database=client)["data"] == b"\0\xff" * 1000
+        assert third["_attachments"]["log.bin"]["content_type"] == "application/x-log"
+
+    def test_an_attachment_that_is_gone_is_a_key_error(self, client: Client) -> None:
+        doc = token("a")
+        doc.put_attachment("log.txt", "hello")
+        client.save(doc)
+        read, other = client.get("a"), client.get("a")
+        client.save(other.remove_attachment("log.txt"))
+        with pytest.raises(KeyError):
+            read.get_attachment("log.txt", retrieve_from_database=client)
+        with pytest.raises(KeyError):
+            client.get("a").get_attachment("log.txt", retrieve_from_database=client)
+
+    def test_a_job_is_archived_under_another_id(self, client: Client) -> None:
+        job = Job(client.save(Job({"_id": "j"}).queue("slurm").start()))
+        old = Job(dict(job.value))
+        client.save(job.finish().archive())
+        client.delete(old)
+        (kept,) = (doc for doc in client.db.page(None).docs if doc["_id"].startswith("archived-j-"))
+        assert (kept["type"], kept["method"], kept["archive"] >= kept["done"] > 0) == ("job", "slurm", True)
+        with pytest.raises(ValueError, match="j"):
+            client.get("j")
+
+
+class TestDocumentsAsTheyAre:
+    def test_a_document_of_another_type_is_stored_as_it_is(self, client: Client) -> None:
+        saved = client.save(Document({"_id": "a", "type": "note", "n": 1}))
+        assert client.get("a").value == saved.value == {"_id": "a", "_rev": saved.rev, "type": "note", "n": 1}
+
+    def test_a_document_without_type_is_no_token(self, client: Client) -> None:
+        client.save(Document({"_id": "settings", "colour": "red", "lock": 0, "done": 0}))
+        assert "type" not in client.get("settings")
+        assert not client.view("todo").rows
+
+    def test_a_token_has_whatever_the_application_puts_in_it(self, client: Client) -> None:
+        """Also under names that picas itself has a use for."""
+        fields = {"tags": ["survey", "L2"], "priority": "high", "after": "2024-05-01", "requires": "python3"}
+        fields |= {"command": "", "max_scrub": "many", "attempts": 3, "lost": "no", "released": "yes", "cancel": 1}
+        client.save(token("a", **fields))
+        assert claim_all(client) == ["a"]
+        stored = client.get("a").value
+        assert {**stored, **fields} == stored
+
+    def test_an_attachment_may_be_named_by_its_path(self, client: Client) -> None:
+        doc = token("a")
+        doc.put_attachment("/scratch/run/out.log", "text")
+        client.save(doc)
+        again = client.get("a").get_attachment("/scratch/run/out.log", retrieve_from_database=client)
+        assert again["data"] == b"text"
+
+    def test_documents_are_deleted_by_saving_them_so(self, client: Client) -> None:
+        doc, old = client.save(token("a")), client.get("a")
+        doc["_deleted"] = old["_deleted"] = True
+        client.save(client.get("a"))
+        assert client.save_documents([old, token("b")]) == [False, True]
+        doc = client.get("a")
+        doc["_deleted"] = True
+        assert client.save_documents([doc]) == [True]
+        with pytest.raises(ValueError, match="a"):
+            client.get("a")
+
 
 class TestViews:
     def test_rows_have_id_key_and_value_by_attribute_and_by_name(self, filled: Client) -> None:
@@ -129,8 +203,9 @@ class TestViews:
         (row,) = result.rows
         assert (row.id, row.key, row.value) == (row["id"], row["key"], row["value"]) == ("x", "x", "x")
         assert (list(result), len(result)) == (result.rows, 1)
+        assert row.doc is None
         with pytest.raises(AttributeError):
-            _ = row.doc
+            _ = row.colour
 
     def test_rows_come_in_order_of_key(self, filled: Client) -> None:
         assert ids(filled.view("todo")) == ["a", "b", "c", "d"]
@@ -170,6 +245,10 @@ class TestViews:
         assert [(row.key, row.value) for row in rows] == [("done", 1), ("error", 1), ("todo", 4)]
         (total,) = filled.view("overview_total")
         assert (total.key, total.value) == (None, 6)
+
+    def test_a_reduced_row_has_neither_id_nor_document(self, filled: Client) -> None:
+        rows = filled.view("overview_total", group=True).rows
+        assert [(row.id, row.doc) for row in rows] == [(None, None)] * 3
 
     @without_javascript
     def test_overview_total_takes_no_keys(self, filled: Client) -> None:
@@ -228,6 +307,10 @@ class TestCouchDBErrors:
             client.save(token("a"))
         assert isinstance(caught.value, Conflict)
         assert str(caught.value) == caught.value.message
+        old = client.get("a")
+        client.save(client.get("a"))
+        with pytest.raises(couchdb_package.ResourceConflict):
+            client.delete(old)
 
     def test_a_missing_design_document_is_the_one_that_programs_catch(
         self, client: Client, couchdb_package: Any
@@ -244,6 +327,17 @@ class TestCouchDBErrors:
 
 
 class TestOpening:
+    def test_arguments_and_their_defaults_are_those_of_picas(self) -> None:
+        found = {name: one.default for name, one in inspect.signature(CouchDB).parameters.items()}
+        assert list(found.items()) == [
+            ("url", "http://localhost:5984"),
+            ("db", "test"),
+            ("username", None),
+            ("password", ""),
+            ("ssl_verification", True),
+            ("create", False),
+        ]
+
     def test_couchdb_opens_what_its_url_names(self, tmp_path: Path) -> None:
         path = tmp_path / "pool.db"
         first = CouchDB(url=f"sqlite:///{path}", create=True)

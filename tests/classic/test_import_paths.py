@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ HEAVY = {"apsw", "typer", "rich", "yaml", "cryptography", "psutil", "urllib3", "
 def test_names_are_where_programs_import_them_from(path: str) -> None:
     module = importlib.import_module(path)
     assert [name for name in PATHS[path].split() if not hasattr(module, name)] == []
+
+
+def test_the_command_of_picas_is_installed() -> None:
+    (script,) = entry_points(group="console_scripts", name="picas-cli")
+    assert script.load() is importlib.import_module("picas.apps.picas_cli").main
 
 
 def loaded_after(code: str) -> tuple[set[str], int]:

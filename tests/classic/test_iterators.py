@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from typing import Any
@@ -19,7 +20,7 @@ from picas.views import Design
 
 
 def add(client: Client, *names: str, **fields: Any) -> None:
-    assert all(client.save_documents([Document({"_id": name, "type": "token", **fields}) for name in names]))
+    assert all(client.save_documents([Task({"_id": name, "type": "token", **fields}) for name in names]))
 
 
 class TestTaskViewIterator:
@@ -56,6 +57,7 @@ class TestTaskViewIterator:
             next(TaskViewIterator(client, "todo", design_doc="NoSuch"))
         assert isinstance(caught.value, UsageError)
 
+    @pytest.mark.parametrize("store", ["memory", "sqlite"], indirect=True)
     def test_view_parameters_that_a_claim_cannot_honour_are_refused(self, client: Client) -> None:
         with pytest.raises(Unsupported):
             next(TaskViewIterator(client, "todo", startkey="b"))
@@ -83,6 +85,37 @@ class TestTaskViewIterator:
         assert {name: task.value for name, task in tasks.items()} == db.docs
         assert all(task["lock"] > 0 for task in tasks.values())
 
+    def test_over_one_that_has_no_revisions_and_whose_documents_lack_fields(self) -> None:
+        """As in tests of programs: a dict of documents, which leave it when they are saved."""
+
+        class Shelf:
+            def __init__(self) -> None:
+                self.docs = {name: {"_id": name, "_rev": "1", "lock": 0} for name in "ab"}
+                self.saved: dict[str, Any] = {}
+
+            def get_single_from_view(self, view: str, **view_params: Any) -> Document:
+                if not self.docs:
+                    raise IndexError
+                return Document(next(iter(self.docs.values())))
+
+            def get(self, idx: str) -> Document:
+                return Document(self.docs[idx])
+
+            def save(self, doc: Document) -> Document:
+                doc["_rev"] = "new"
+                self.saved[doc.id] = doc.value
+                self.docs.pop(doc.id)
+                return doc
+
+            def copy(self) -> Any:
+                return self
+
+        shelf = Shelf()
+        for task in TaskViewIterator(shelf, "view"):
+            assert task["lock"] > 0
+            assert shelf.saved[task.id] is task.value
+        assert list(shelf.saved) == ["a", "b"]
+
     def test_a_subclass_that_reads_in_its_own_way_is_asked(self, client: Client) -> None:
         class Mine(Client):
             def get_single_from_view(self, view: str, window_size: int = 1, **view_params: Any) -> Document:
@@ -108,6 +141,21 @@ def test_bug_1_pilots_side_by_side_never_have_the_same_token(client: Client) -> 
     pilots = [Background(pilot) for _ in range(4)]
     claimed = [name for one in pilots for name in one.result()]
     assert sorted(claimed) == [f"t{number:03}" for number in range(100)]
+
+
+def test_each_is_its_own_iterator_with_the_arguments_of_picas(revision_db: Any) -> None:
+    db = revision_db(a={})
+    plain = TaskViewIterator(db, "todo", design_doc="Mine")
+    for iterator in (plain, PrioritizedViewIterator(db, "high", "low"), EndlessViewIterator(plain, 1, None, limit=3)):
+        assert iter(iterator) is iterator
+        assert not iterator.is_stopped()
+        iterator.stop()
+        with pytest.raises(StopIteration):
+            next(iterator)
+        iterator.reset()
+        assert not iterator.is_stopped()
+    found = {name: one.default for name, one in inspect.signature(EndlessViewIterator).parameters.items()}
+    assert (found["sleep_sec"], found["stop_callback"]) == (10, None)
 
 
 class TestPrioritizedViewIterator:
