@@ -263,8 +263,9 @@ def cancel(doc: Mapping[str, Any], now: float) -> Doc:
     return _ended({**doc, "exit_code": "", "reason": str(Reason.CANCELLED)}, now)
 
 
-def backoff(failures: int, jitter: float) -> float:
-    """Seconds to wait before a retry: full jitter below min(10 s * 2**failures, 1 h); jitter in [0, 1)."""
+def backoff(doc: Mapping[str, Any], jitter: float) -> float:
+    """Seconds to wait before a token's retry: full jitter below min(10 s * 2**retries, 1 h); jitter in [0, 1)."""
+    failures = _count(doc, "scrub_count")
     return jitter * min(10.0 * float(2 ** min(failures, 20)), 3600.0)
 
 

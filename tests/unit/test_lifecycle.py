@@ -353,11 +353,11 @@ class TestBackoff:
         [(0, 0.5, 5), (1, 0.5, 10), (3, 0.25, 20), (9, 0.5, 1800), (10**6, 0.5, 1800), (5, 0.0, 0)],
     )
     def test_full_jitter_below_a_rising_limit(self, failures, jitter, seconds):
-        assert lifecycle.backoff(failures, jitter) == seconds
+        assert lifecycle.backoff({"scrub_count": failures}, jitter) == seconds
 
     @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
     def test_never_more_than_an_hour(self, failures, jitter):
-        assert 0 <= lifecycle.backoff(failures, jitter) <= 3600
+        assert 0 <= lifecycle.backoff({"scrub_count": failures}, jitter) <= 3600
 
 
 OUTCOMES = st.builds(

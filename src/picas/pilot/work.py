@@ -58,7 +58,7 @@ def outcome_of(doc: Doc, report: Report, claimant: Claimant, *, max_scrub: int, 
     changes, problem = _output(report.output)
     if problem and reason is Reason.EXIT and exit_code == 0:
         reason, exit_code, more = Reason.EXCEPTION, "", {"message": problem}
-    delay = lifecycle.backoff(doc.get("scrub_count", 0), jitter)
+    delay = lifecycle.backoff(doc, jitter)
     return Outcome(
         reason=reason,
         exit_code=exit_code,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -10,12 +10,16 @@ import orjson
 
 from picas.errors import ConfigError, InvalidToken, NoPool, NoSuchView, StoreFailure, StoreUnavailable
 from picas.lifecycle import Doc
-from picas.stores.couchdb.transport import Answer, Http, Unsure
+from picas.stores.couchdb.answers import Answer, Unsure
+from picas.stores.couchdb.transport import Http
 
 __all__ = ["VIEW_SECONDS", "Database", "TooLarge"]
 
 VIEW_SECONDS = 300.0
 """Seconds for the first rows of a view: the server builds its index first."""
+
+
+_TRIES = 3
 
 
 class TooLarge(InvalidToken):
@@ -76,7 +80,7 @@ class Database:
         if not ids:
             return []
         rows = self._rows(f"{self.path}/_all_docs", {"include_docs": "true", **params}, {"keys": list(ids)})
-        if [row.get("key") for row in rows] != list(ids):
+        if [row.get("key", row.get("id")) for row in rows] != list(ids):
             raise StoreFailure(f"{self.name} answered with other documents than those asked for")
         return [row.get("doc") for row in rows]
 
@@ -105,20 +109,30 @@ class Database:
 
     def remove(self, doc_id: str, rev: str | None) -> bool:
         """Delete one document of any kind; whether it was deleted."""
-        params = {"rev": rev} if rev else None
-        try:
-            answer = self.http.request("DELETE", self.of(doc_id), params=params)
-        except Unsure:
-            return self.doc(doc_id) is None
-        return answer.status in (200, 202)
+        answer = self._delete(self.of(doc_id), rev, lambda: self.doc(doc_id) is None)
+        return answer is None or answer.status in (200, 202)
 
     def remove_file(self, doc_id: str, name: str, rev: str) -> bool:
         """Delete a file of a document; False for a conflict."""
-        try:
-            answer = self.http.request("DELETE", self.of(doc_id, name), params={"rev": rev})
-        except Unsure:
+
+        def is_gone() -> bool:
             return name not in ((self.docs([doc_id])[0] or {}).get("_attachments") or {})
-        return answer.status not in (404, 409) and bool(self._found(answer))
+
+        answer = self._delete(self.of(doc_id, name), rev, is_gone)
+        return answer is None or (answer.status not in (404, 409) and bool(self._found(answer)))
+
+    def _delete(self, path: str, rev: str | None, is_gone: Callable[[], bool]) -> Answer | None:
+        """Delete something; None when no answer came and it is gone. One that did not arrive is sent again."""
+        params = {"rev": rev} if rev else None
+        for tries in range(1, _TRIES + 1):
+            try:
+                return self.http.request("DELETE", path, params=params)
+            except Unsure:
+                if is_gone():
+                    return None
+                if tries == _TRIES:
+                    raise
+        return None
 
     def view(
         self, design: str, name: str, keys: Sequence[Any] | None = None, **params: Any

@@ -130,8 +130,6 @@ class Exchanger:
                 current |= self._read(step, step.open)
             if not step.open and (wish is None or len(step.claimed) >= wish.count):
                 break
-        if self._crowded:
-            self._bury(step)
         for place in step.open:
             raise StoreUnavailable(f"token {step.settlements[place].doc['_id']} does not stop changing")
 
@@ -215,14 +213,6 @@ class Exchanger:
             self._memory.claims = claims
             raise
         return [doc for (_, fence, pilot), doc in zip(claims, stored, strict=True) if doc and holds(doc, fence, pilot)]
-
-    def _bury(self, step: _Step) -> None:
-        """Delete claims that were lost to another's: they lie below the token, and would rise when that is deleted."""
-        over = [
-            one.doc for one, answer in zip(step.settlements, step.answers, strict=True) if isinstance(answer, Conflict)
-        ]
-        if lost_claims := [{"_id": doc["_id"], "_rev": doc["_rev"], "_deleted": True} for doc in over if "_rev" in doc]:
-            self._writer.write(lost_claims)
 
     def _undisputed(self, won: list[Doc]) -> list[Doc]:
         """Those of our claims that stand when all copies have been asked; ours of the others is taken back."""

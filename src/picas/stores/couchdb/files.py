@@ -12,8 +12,8 @@ from picas import tokens
 from picas.errors import Conflict, StoreUnavailable
 from picas.lifecycle import Doc, fence_of, holds
 from picas.stores.base import lost
+from picas.stores.couchdb.answers import Unsure
 from picas.stores.couchdb.database import Database
-from picas.stores.couchdb.transport import Unsure
 from picas.stores.couchdb.writer import generation
 
 __all__ = ["delete", "put", "read"]

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import os
 import random
-import re
 import socket
 import threading
 import time
@@ -28,12 +27,22 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from picas.config import without_credentials
 from picas.errors import ConfigError, StoreFailure, StoreUnavailable
 from picas.stores.couchdb.address import Address
+from picas.stores.couchdb.answers import (
+    Answer,
+    Busy,
+    Unsent,
+    Unsure,
+    is_login_refused,
+    place,
+    reason,
+    tail,
+    wish,
+)
 from picas.stores.couchdb.clock import ServerClock
 
-__all__ = ["READ", "Answer", "Http", "Login", "Unsure", "in_a_line"]
+__all__ = ["READ", "Http", "Login"]
 
 _chance = random.SystemRandom()
 
@@ -41,29 +50,13 @@ CONNECT = 5.0
 """Seconds for a connection to come about."""
 READ = 20.0
 """Seconds without a byte of the answer: less than a lease, within which a pilot must be heard of."""
-_UPLOAD = 300.0
 _SLOW = 5.0
 """Seconds after which what failed is not tried again at once: who asks has waited long enough."""
 _TRIES = 3
 _PAUSE = 0.2
-_LONGEST_WISH = 2.0
 _BUSY = frozenset({429, 500, 502, 503, 504, 507})
 _CHUNK_BYTES = 256 * 1024
 _JSON = {"Accept": "application/json", "Content-Type": "application/json"}
-
-
-class Unsure(StoreUnavailable):
-    """A write may or may not have been carried out: its answer did not arrive."""
-
-
-@dataclass
-class Answer:
-    """Status, headers, and body of an answer; ``value`` is the body as JSON, once it was read as that."""
-
-    status: int
-    headers: Mapping[str, str]
-    data: bytes
-    value: Any = None
 
 
 @dataclass
@@ -128,7 +121,7 @@ class Http:
 
         def ask() -> Answer:
             data.seek(0)
-            return self._once("PUT", path, params, data, headers, safe=False, read=_UPLOAD)
+            return self._once("PUT", path, params, data, headers, safe=False, read=READ)
 
         answer: Answer = self._tried(ask, safe=False)
         return answer
@@ -146,7 +139,7 @@ class Http:
         if response.status == 200:
             return 200, self._chunks(response)
         answer = Answer(response.status, response.headers, response.data)
-        if _is_login_refused(answer) and self._log_in():
+        if is_login_refused(answer) and self._log_in():
             return self.download(path)
         self._judge(answer, "GET", path, safe=True)
         return response.status, iter(())
@@ -180,6 +173,8 @@ class Http:
         if self.address.server.startswith("https:"):
             options |= {"cert_reqs": "CERT_REQUIRED", "ca_certs": self.address.ca}
             if not self.address.verified:
+                # The caller has been told; the driver's warning at each request would end programs.
+                urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
                 options |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
         self._pid = os.getpid()
         self._pool = urllib3.connection_from_url(self.address.server, **options)
@@ -196,9 +191,9 @@ class Http:
             except StoreUnavailable as error:
                 self.outages += 1
                 is_enough = failures == _TRIES or self._aborted or time.monotonic() - begun > _SLOW
-                if is_enough or not (safe or isinstance(error, (_Unsent, _Busy))):
+                if is_enough or not (safe or isinstance(error, (Unsent, Busy))):
                     raise
-                wish = error.wish if isinstance(error, _Busy) else 0.0
+                wish = error.wish if isinstance(error, Busy) else 0.0
                 time.sleep(wish + _chance.uniform(0.0, _PAUSE * failures))
         raise AssertionError("unreachable")
 
@@ -207,7 +202,7 @@ class Http:
     ) -> Answer:
         target = path + ("?" + urlencode(params) if params else "")
         answer = self._ask(method, target, data, headers, safe=safe, read=read)
-        if _is_login_refused(answer) and self._log_in():
+        if is_login_refused(answer) and self._log_in():
             if hasattr(data, "seek"):
                 data.seek(0)
             answer = self._ask(method, target, data, headers, safe=safe, read=read)
@@ -221,9 +216,10 @@ class Http:
             return
         try:
             answer.value = orjson.loads(answer.data)
-        except ValueError:
-            kind = StoreUnavailable if safe else Unsure
-            raise kind(f"{self._host} broke off its answer after {len(answer.data):,} bytes") from None
+        except ValueError as error:
+            if "depth limit" not in str(error):
+                kind = StoreUnavailable if safe else Unsure
+                raise kind(f"{self._host} broke off its answer after {len(answer.data):,} bytes") from None
 
     def _ask(self, method: str, target: str, data: Any, headers: dict[str, str], *, safe: bool, read: float) -> Answer:
         if self.login.refused:
@@ -238,7 +234,7 @@ class Http:
         if os.getpid() != self._pid:
             self._open()
         if self._aborted:
-            raise _Unsent(f"{self._host}: nothing is asked any more")
+            raise Unsent(f"{self._host}: nothing is asked any more")
         sent = time.monotonic()
         response = self._pool.urlopen(
             method,
@@ -273,20 +269,20 @@ class Http:
     def _judge(self, answer: Answer, method: str, path: str, *, safe: bool) -> None:
         """Raise what a status means that is the same for every request."""
         status = answer.status
-        if _is_login_refused(answer):
+        if is_login_refused(answer):
             self.login.refused = self.login.address.username is not None
             raise self._refused()
         if status in (401, 403):
             raise StoreFailure(
-                f"{self._who()} may not {method} {path} on {self._host}: {_reason(answer)}",
+                f"{self._who()} may not {method} {path} on {self._host}: {reason(answer)}",
                 hint="ask an administrator of the database, or use another user",
             )
         if status in _BUSY:
-            what = f"{self._host} is busy or out of order ({status}): {_reason(answer)}"
-            raise _Busy(what, _wish(answer)) if safe or status == 429 else Unsure(what)
+            what = f"{self._host} is busy or out of order ({status}): {reason(answer)}"
+            raise Busy(what, wish(answer)) if safe or status == 429 else Unsure(what)
         if 300 <= status < 400 and status != 304:
             raise StoreFailure(
-                f"{self._host} sends on to {_place(answer)}; not followed",
+                f"{self._host} sends on to {place(answer)}; not followed",
                 hint="a password goes to the server it is for only; give that address instead if it is right",
             )
 
@@ -311,25 +307,25 @@ class Http:
         try:
             yield
         except NameResolutionError:
-            raise _Unsent(f"{self._host}: no machine of that name is known", hint="is the address right?") from None
+            raise Unsent(f"{self._host}: no machine of that name is known", hint="is the address right?") from None
         except SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error) or "doesn't match" in str(error):
                 raise StoreFailure(
-                    f"{self._host}: its certificate is not trusted: {_tail(error)}",
+                    f"{self._host}: its certificate is not trusted: {tail(error)}",
                     hint="a certificate authority of your own is named by ?ca=FILE in the pool's address",
                 ) from None
             raise self._away(error, safe) from None
         except NewConnectionError as error:
-            raise _Unsent(f"{self._host} cannot be reached: {_tail(error)}") from None
+            raise Unsent(f"{self._host} cannot be reached: {tail(error)}") from None
         except InvalidHeader as error:
-            raise StoreFailure(f"{self._host} does not speak HTTP as it should: {_tail(error)}") from None
+            raise StoreFailure(f"{self._host} does not speak HTTP as it should: {tail(error)}") from None
         except (HTTPError, OSError) as error:
             raise self._away(error, safe) from None
 
     def _away(self, error: Exception, safe: bool) -> StoreUnavailable:
         kind = StoreUnavailable if safe else Unsure
         what = "broke off its answer" if isinstance(error, IncompleteRead) else "does not answer"
-        return kind(f"{self._host} {what}: {_tail(error)}")
+        return kind(f"{self._host} {what}: {tail(error)}")
 
     def _chunks(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:
@@ -350,49 +346,3 @@ def _noted(kind: Any, sockets: weakref.WeakSet[Any]) -> Any:
 
     Noted.__name__ = kind.__name__
     return Noted
-
-
-class _Unsent(StoreUnavailable):
-    """Nothing has reached the server."""
-
-
-class _Busy(StoreUnavailable):
-    """The server does not want to now, and asks to be left alone for ``wish`` seconds."""
-
-    def __init__(self, message: str, wish: float) -> None:
-        super().__init__(message)
-        self.wish = wish
-
-
-def _is_login_refused(answer: Answer) -> bool:
-    """Whether nobody is let in by this name. CouchDB says 401, too, to a user who wants to do what only others may."""
-    return answer.status == 401 and b"server admin" not in answer.data
-
-
-def in_a_line(text: object) -> str:
-    """What a server says, on one line and not long."""
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", str(text)).split())[:200]
-
-
-def _reason(answer: Answer) -> str:
-    try:
-        found = orjson.loads(answer.data)
-        return in_a_line(found.get("reason") or found.get("error") or "no reason given")
-    except (ValueError, AttributeError):
-        return "no reason given"
-
-
-def _place(answer: Answer) -> str:
-    return in_a_line(without_credentials(answer.headers.get("Location") or "another place"))[:100]
-
-
-def _tail(error: Exception) -> str:
-    """What a driver's error says, without the object in front."""
-    text = " ".join(str(error).split())
-    return re.sub(r"^(<[^>]*>|\w+\([^)]*\)): ", "", text)[:200]
-
-
-def _wish(answer: Answer) -> float:
-    """Seconds that the server asks to be left alone, up to a few."""
-    text = answer.headers.get("Retry-After", "") or ""
-    return min(float(text), _LONGEST_WISH) if re.fullmatch("[0-9]{1,9}", text) else 0.0

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from picas.errors import ConfigError, StoreFailure, UsageError
 from picas.stores.couchdb.address import read_address
+from picas.stores.couchdb.answers import Answer
 from picas.stores.couchdb.clock import ServerClock
-from picas.stores.couchdb.transport import Answer, Http, Login
+from picas.stores.couchdb.transport import Http, Login
 
 __all__ = ["Users", "change_user_password"]
 

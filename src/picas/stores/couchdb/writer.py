@@ -11,8 +11,8 @@ from typing import Any
 from picas import tokens
 from picas.errors import Conflict, InvalidToken, StoreFailure
 from picas.lifecycle import Doc
+from picas.stores.couchdb.answers import Unsure, in_a_line
 from picas.stores.couchdb.database import Database, TooLarge
-from picas.stores.couchdb.transport import Unsure, in_a_line
 
 __all__ = ["Writer", "Written", "generation", "is_revision", "was_stored"]
 
@@ -72,7 +72,9 @@ class Writer:
             return _conflict(doc)
         what = f"{self._database.name}: token {doc['_id']}: {in_a_line(row.get('reason') or row.get('error'))}"
         if row.get("error") in ("forbidden", "unauthorized"):
-            raise StoreFailure(f"{what}; this write is not allowed", hint="ask an administrator of the database")
+            raise StoreFailure(
+                f"{what}; the database does not allow this write", hint="ask an administrator of the database"
+            )
         raise Unsure(what)
 
     def _read_back(self, part: list[tuple[Mapping[str, Any], bytes]], error: Unsure) -> list[Written]:
