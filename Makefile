@@ -45,6 +45,7 @@ bench: setup  ## the benchmarks, beside the peers that are installed in .bench
 	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/stores.py
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/couchdb.py
 
 docs: setup  ## write the generated pages
 	$(BIN)/python docs/generate.py
@@ -53,4 +54,4 @@ demo: setup  ## watch pilots work two real pools to the end
 	@PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh
 
 clean:  ## remove the environment and what tests left
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) tests/servers/node_modules .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -402,7 +402,7 @@ def test_an_odd_date_does_not_stop_the_clock(scene: Scene) -> None:
     put(scene.direct, "a")
     store = scene.open()
     dates = ["", "yesterday", "Mon, 01 Jan 0001 00:00:00 -0000", "Fri, 31 Dec 9999 23:59:59 -2359", ",", "-1", "9" * 99]
-    rows = json.dumps({"rows": [{"id": "a", "doc": scene.doc("a")}]}).encode()
+    rows = json.dumps({"rows": [{"id": "a", "key": "a", "doc": scene.doc("a")}]}).encode()
     for date in dates:
         scene.proxy.plan(lambda *asked, date=date: faults.status(200, rows, headers={"Date": date}))
         # The token is read, whatever the time is said to be.
