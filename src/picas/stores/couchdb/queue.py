@@ -167,7 +167,7 @@ class Queue:
         rows, top, kinds, *others = self._database.views(source.design, source.name, queries)
         self._dependents.answer(others)
         self._crowd.learn(top, kinds)
-        if (place or asked.get("skip")) and (not rows or rows[0]["key"][:2] != top[0]["key"]):
+        if (place or asked.get("skip")) and (not rows or not top or rows[0]["key"][:2] != top[0]["key"]):
             # A higher priority has come up, or the end of this one.
             self._places.pop(view, None)
             rows = self._rows(source, limit=limit)
