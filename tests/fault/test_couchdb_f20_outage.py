@@ -184,6 +184,7 @@ def test_pilots_without_work_sit_it_out_too(scene: Scene, how: str) -> None:
     assert check(site, side=True) == {State.DONE: 6}
 
 
+@pytest.mark.soak
 def test_a_pilot_that_starts_right_after_an_outage_takes_nothing_from_others(scene: Scene) -> None:
     site = scene.site
     site.add(*[f"sleep 6; {SIDE}"] * 2)

@@ -24,7 +24,7 @@ from support.couchdb_server import CouchServer
 from support.fault_proxy import Fault
 
 PILOT = "p1"
-READ = 0.3
+READ = 0.2
 TRIES = 3
 SLACK = 2.0
 """Seconds that a busy machine may take for anything."""
@@ -171,7 +171,10 @@ CUTS: dict[str, Callable[[], Fault]] = {
 }
 
 
-@pytest.mark.parametrize("cut", CUTS)
+FEW = {"after 1", "reset after 100", "amid chunks"}
+
+
+@pytest.mark.parametrize("cut", [name if name in FEW else pytest.param(name, marks=pytest.mark.soak) for name in CUTS])
 @pytest.mark.parametrize("name", CALLS)
 def test_an_answer_that_is_cut_is_never_taken_for_the_whole(scene: Scene, name: str, cut: str) -> None:
     call = CALLS[name]

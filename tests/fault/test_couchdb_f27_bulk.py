@@ -64,6 +64,10 @@ BREAKS: dict[str, Callable[[Scene], Fault]] = {
 }
 
 
+FEW = {"before it is carried out", "in the middle of the request", "in the middle of the answer in chunks"}
+MOMENTS = [moment if moment in FEW else pytest.param(moment, marks=pytest.mark.soak) for moment in BREAKS]
+
+
 def _check(scene: Scene) -> None:
     """There are exactly a thousand tokens: those that were there are as they were, the others as they were sent."""
     docs = scene.docs()
@@ -73,7 +77,7 @@ def _check(scene: Scene) -> None:
     assert len({doc["_rev"].partition("-")[0] for doc in docs}) == 1, "some were written twice"
 
 
-@pytest.mark.parametrize("moment", BREAKS)
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_it_is_completed_within_the_same_call(scene: Scene, moment: str) -> None:
     store = scene.open()
     scene.proxy.plan(on("_bulk_docs", BREAKS[moment](scene)))
@@ -83,10 +87,6 @@ def test_it_is_completed_within_the_same_call(scene: Scene, moment: str) -> None
     assert (loaded.added, loaded.existing) == (TOKENS - len(OLD), len(OLD))
     # A thousand tokens, each once, and none was written over.
     _check(scene)
-
-
-SHORT = {"before it is carried out", "after it is carried out", "in the middle of the answer in chunks"}
-MOMENTS = [pytest.param(moment, marks=() if moment in SHORT else pytest.mark.soak) for moment in BREAKS]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
