@@ -142,9 +142,6 @@ def test_bug_4_one_that_verifies_goes_on_verifying(again, front: TlsFront, pool:
         opened.db.close()
 
 
-@pytest.mark.xfail(
-    reason="couchdb/transport: the driver's own warning gets out, and ends a program for which it is an error"
-)
 def test_no_warning_of_the_drivers_gets_out(front: TlsFront, couchdb_pool: dict[str, str]) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

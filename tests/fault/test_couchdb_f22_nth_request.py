@@ -279,12 +279,11 @@ def _requests_of(scene: Scene, verb: Verb) -> int:
 
 CASES = [(name, fault, ever) for name in VERBS for fault in FAULTS for ever in (False, True)]
 FEW = {("reset", True), ("cut", False)}
-"""Faults that show most of what there is to see; the others come in the long run, and so do all of the longest act."""
+"""Faults that show most of what there is to see; the others come in the long run, and so does the longest act."""
 SOAK = {
     (name, fault, ever)
     for name, fault, ever in CASES
-    if ((fault, ever) not in FEW and (VERBS[name].reads or (fault, ever) != ("cut", True)))
-    or (name == "settle and claim more" and (fault, ever) != ("reset", True))
+    if (fault, ever) not in FEW or (VERBS[name].reads and fault == "cut") or name == "settle and claim more"
 }
 
 

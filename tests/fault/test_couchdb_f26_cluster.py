@@ -161,7 +161,7 @@ def _late(scene: Scene, seed: int) -> tuple[str, str, dict[str, Doc]]:
 def test_a_claim_that_loses_afterwards_never_saves(scene: Scene) -> None:
     stores = {pilot: _on_a_cluster(scene) for pilot in PILOTS}
     winners: Counter[str] = Counter()
-    for seed in range(RACES):
+    for seed in range(RACES // 2):
         winner, loser, held = _late(scene, seed)
         winners[winner] += 1
         order = PILOTS if seed % 2 else PILOTS[::-1]
@@ -172,7 +172,7 @@ def test_a_claim_that_loses_afterwards_never_saves(scene: Scene) -> None:
         assert isinstance(answers[winner], dict), answers
         assert isinstance(answers[loser], ClaimLost), answers
         _check_result(scene, f"t{seed:03d}", winner)
-    assert min(winners[pilot] for pilot in PILOTS) >= RACES / 4
+    assert min(winners[pilot] for pilot in PILOTS) >= RACES / 8
 
 
 def test_a_claim_that_loses_afterwards_is_not_renewed(scene: Scene) -> None:

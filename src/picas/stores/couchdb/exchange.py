@@ -144,6 +144,9 @@ class Exchanger:
                 results.append((place, answer.doc))
             else:
                 step.answers[place] = answer
+                if isinstance(answer, dict):
+                    # Also for the next call, should this step fail too.
+                    step.accepted[_key(settlement.doc)] = answer
                 if isinstance(answer, dict) and state_of(answer) is State.DONE:
                     step.done.append(answer["_id"])
         return results
