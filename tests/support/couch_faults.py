@@ -126,11 +126,11 @@ class Scene:
 
 def end(handle: CouchStore) -> None:
     """Close a handle and see its thread end: the requests of one that goes on would be taken for another's."""
+    listener = handle._watcher._listener
     handle.close()
-    watcher = handle._watcher
-    while watcher._thread is not None and watcher._thread.is_alive():
-        watcher._database.http.abort()
-        watcher._thread.join(0.02)
+    while listener is not None and listener.thread.is_alive():
+        listener.end()
+        listener.thread.join(0.02)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ __all__ = ["Dependents", "awaited", "waits"]
 
 _chance = random.SystemRandom()
 
-_BELIEVED = 2.0
+_BELIEVED = 10.0
 """Seconds for which it is believed that no token waits, when none did."""
 _TRIES = 20
 _BATCH = 500
@@ -32,7 +32,7 @@ _BATCH = 500
 class Dependents:
     """Lets tokens go that wait no longer.
 
-    Whether any token waits at all is read with the queue (`queries`), so that in a pool where none does a settlement
+    Whether any token waits at all is read with the queue (`query`), so that in a pool where none does a settlement
     costs no request more. Who came to wait in between is looked for with the next reading, or found by `sweep`.
     """
 
@@ -42,25 +42,24 @@ class Dependents:
         self._none_waits_at = float("-inf")
         self._later: list[str] = []
 
-    def queries(self) -> list[dict[str, Any]]:
+    def query(self) -> dict[str, Any]:
         """What is to be asked of the index together with the queue; `answer` takes the rows."""
-        keys = [[AFTER, token_id] for token_id in self._later]
-        anybody = {**all_of(AFTER), "reduce": False, "limit": 1}
-        return [anybody, {"keys": keys, "reduce": False}] if keys else [anybody]
+        return {**all_of(AFTER), "reduce": False, "limit": 1}
 
-    def answer(self, found: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-        """Take in the rows of `queries`, and let those go that waited."""
-        self._none_waits_at = time.monotonic() if not found[0] else float("-inf")
-        self._later = []
-        if found[1:]:
-            self.look(dict.fromkeys(row["id"] for row in found[1]))
+    def answer(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """Take in whether any token waits, and let those go that waited for what was done since the last time."""
+        self._none_waits_at = float("-inf") if found else time.monotonic()
+        done, self._later = self._later, []
+        if found and done:
+            self._release(done)
 
     def release(self, done: Sequence[str]) -> bool:
         """Let those go that waited for one of these tokens last; whether there were any."""
         if time.monotonic() - self._none_waits_at < _BELIEVED:
             self._later += done
             return False
-        return self._release([*self._later, *done])
+        later, self._later = self._later, []
+        return self._release([*later, *done])
 
     def waiting(self, ids: Sequence[str]) -> dict[str, str]:
         """Take note of tokens that came to wait; the new revisions of those that need not."""
@@ -68,7 +67,6 @@ class Dependents:
         return self.look(ids)
 
     def _release(self, done: Sequence[str]) -> bool:
-        self._later = []
         try:
             rows, _ = self._database.view(COMPANION, INDEX, [[AFTER, token_id] for token_id in done], reduce=False)
         except NoSuchView:

@@ -128,7 +128,7 @@ class Exchanger:
                 break
             if step.open:
                 current |= self._read(step, step.open)
-            if not step.open and (wish is None or len(step.claimed) >= wish.count):
+            if not step.open and (wish is None or self._queue.enough(len(step.claimed), wish.count)):
                 break
         for place in step.open:
             raise StoreUnavailable(f"token {step.settlements[place].doc['_id']} does not stop changing")
@@ -170,7 +170,7 @@ class Exchanger:
             return refused
 
     def _candidates(self, wish: Claim | None, step: _Step) -> list[Doc]:
-        if wish is None or len(step.claimed) >= wish.count:
+        if wish is None or self._queue.enough(len(step.claimed), wish.count):
             return []
         now = self._now()
         mine = {doc["_id"] for doc in step.claimed}

@@ -14,6 +14,7 @@ from typing import Any
 from picas.errors import NoSuchView
 from picas.lifecycle import State, fence_of, holds, is_cancelled
 from picas.stores.base import Beat, PilotRecord
+from picas.stores.couchdb.crowd import Crowd
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.scripts import COMPANION, INDEX, LOCKED
 from picas.views import MONITOR
@@ -34,8 +35,9 @@ class Pilots:
     pilots had a lease's time to come back.
     """
 
-    def __init__(self, database: Database, now: Callable[[], float]) -> None:
+    def __init__(self, database: Database, now: Callable[[], float], crowd: Crowd) -> None:
         self._database = database
+        self._crowd = crowd
         self._now = now
         self._beats = 0
         self._seen: dict[str, tuple[Any, float]] = {}
@@ -51,7 +53,9 @@ class Pilots:
             del fields[name]
         self._write(f"_local/{_RECORD}{record.id}", {**fields, "at": self._now(), "beat": self._beats})
         if self._listable is None:
-            self._listable = self._database.local_docs(_KIND) is not None
+            known = self._database.local_docs(_KIND)
+            self._listable = known is not None
+            self._crowd.pilots = sum(_RECORD in doc["_id"] for doc in known or ())
         if not self._listable and record.id not in self._known:
             self._register(lambda ids: ids | {record.id})
             self._known.add(record.id)
@@ -77,6 +81,7 @@ class Pilots:
             told = known.get(f"_local/{_ORDERS}{mine}", {}).get("orders", "")
             records.append(self._record(mine, doc, told, now, at))
         self._seen = {record.id: self._seen[record.id] for record in records}
+        self._crowd.pilots = sum(record.alive for record in records)
         return sorted(records, key=lambda record: record.id)
 
     def order(self, pilot: str, orders: str) -> bool:

@@ -29,12 +29,14 @@ T = TypeVar("T")
 _AHEAD, _FEWEST, _MOST = 4, 32, 512
 """Tokens are read for so many claims of the same size at once, within these numbers: one that is claimed and settled
 between two readings is brought up to date in the server's index once, not twice."""
-_FRESH, _FRESH_IN_CROWD = 1.0, 5.0
+_FRESH, _FRESH_IN_CROWD = 1.0, 20.0
 """Seconds for which what was read ahead is believed; a claim of what changed meanwhile only conflicts. Longer where
 many pilots share the server, and each has a part of the queue to itself."""
 _PAGE = 200
-_COUNTS = ({**all_of(TODO), "group_level": 2, "limit": 1}, {"group_level": 1})
-"""How many tokens have the highest priority, and how many rows of each kind the index has."""
+_TOP: dict[str, Any] = {**all_of(TODO), "group_level": 2, "limit": 1}
+"""How many tokens have the highest priority."""
+_KINDS: dict[str, Any] = {"group_level": 1}
+"""How many rows of each kind the index has."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,16 @@ class Queue:
     highest priority, and reads on from there, so that they seldom meet.
     """
 
-    def __init__(self, database: Database, library: Library, dependents: Dependents) -> None:
+    def __init__(self, database: Database, library: Library, dependents: Dependents, crowd: Crowd) -> None:
         self._database = database
         self._library = library
         self._dependents = dependents
-        self._crowd = Crowd()
+        self._crowd = crowd
         self._ahead: dict[View, list[Doc]] = {}
         self._places: dict[View, dict[str, Any]] = {}
         self._read_at = 0.0
+        self._stale_until = 0.0
+        self._ends: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._odd: set[str] = set()
 
     def forget(self) -> None:
@@ -70,22 +74,28 @@ class Queue:
     def tried(self, claims: int, conflicts: int) -> None:
         """How claims went: those that were not lost to others are held now."""
         self._crowd.tried(claims, conflicts)
-        if conflicts:
-            self._ahead.clear()
+        if 4 * conflicts > claims:
+            self._stale_until = 0.0
         if 2 * conflicts > claims:
+            # Somebody else works here.
+            self._ahead.clear()
             self._places.clear()
+
+    def enough(self, claimed: int, count: int) -> bool:
+        """Whether so many claims will do: any, where others claim too and would be met again at once."""
+        return claimed >= count or (claimed > 0 and self._crowd.reach > 0)
 
     def settled(self, count: int) -> None:
         """So many are held no more."""
         self._crowd.mine = max(0, self._crowd.mine - count)
 
     def candidates(self, wish: Claim, count: int, now: float) -> list[Doc]:
-        """At most so many tokens to try; fewer only when the view has no more that fit."""
+        """At most so many tokens to try; fewer when the view has no more that fit, or others are at it too."""
         if count <= 0:
             return []
         source = self._source(wish.view)
         chosen = self._choose(wish, source, count, now)
-        if len(chosen) < count and self._crowd.reach:
+        if not chosen and self._crowd.reach:
             # The end of the view was met on the way, and its head was not read.
             self._places.pop(wish.view, None)
             self._crowd.reach = 0
@@ -96,6 +106,10 @@ class Queue:
         chosen: list[Doc] = []
         seen: set[str] = set()
         for doc in self._documents(wish, source, count, now):
+            if doc is None:
+                if chosen and self._crowd.reach:
+                    break  # Some now is better than all later: others take what is read meanwhile.
+                continue
             if doc["_id"] in seen or not self._is_claimable(doc, now, wish.offer):
                 continue
             seen.add(doc["_id"])
@@ -116,16 +130,18 @@ class Queue:
             soonest = at if soonest is None else min(soonest, at)
         return None if soonest is None else soonest - now
 
-    def _documents(self, wish: Claim, source: _Source, count: int, now: float) -> Iterator[Doc]:
+    def _documents(self, wish: Claim, source: _Source, count: int, now: float) -> Iterator[Doc | None]:
+        """Documents in order; None each time before the view is read again."""
         ahead = self._ahead.get(wish.view, [])
         fresh = _FRESH_IN_CROWD if self._crowd.reach else _FRESH
         if time.monotonic() - self._read_at < fresh and count <= len(ahead):
             yield from self._spend(wish.view, ahead, count)
-        limit = max(count, min(_MOST, max(_AHEAD * count, _FEWEST)))
+        limit = self._limit(source, count)
         rows = self._window(wish.view, source, limit, count)
         self._read_at = time.monotonic()
         yield from self._spend(wish.view, self._open(source, rows, wish.offer, now), count)
         while len(rows) >= limit:
+            yield None
             rows = self._further(source, rows[-1], now)
             limit = _PAGE
             yield from self._open(source, rows, wish.offer, now)
@@ -151,29 +167,56 @@ class Queue:
             last = {"key": [*last["key"][:2], {}], "id": ""}
         return self._rows(source, after=last, limit=_PAGE)
 
+    def _limit(self, source: _Source, count: int) -> int:
+        """How many rows to read for a claim; where others claim too, what falls to this pilot at most."""
+        if source.design == COMPANION and not self._crowd.known:
+            self._look_round(source, count)
+        limit = min(_MOST, max(_AHEAD * count, _FEWEST))
+        return max(count, min(limit, self._crowd.share(count)) if self._crowd.reach else limit)
+
+    def _look_round(self, source: _Source, count: int) -> None:
+        """Learn how long the queue is, who else is there, and between which ids it lies."""
+        whole = {**all_of(TODO), "limit": 1, "reduce": False}
+        back = {**whole, "startkey": whole["endkey"], "endkey": whole["startkey"], "descending": True}
+        queries = [_TOP, _KINDS, whole, back]
+        top, kinds, first, last = self._database.views(source.design, source.name, queries)
+        self._crowd.learn(top, kinds, count)
+        self._ends = (first[0], last[0]) if first and last else None
+
     def _window(self, view: View, source: _Source, limit: int, count: int) -> list[dict[str, Any]]:
         """Rows to claim from; with them, in one request, what others hold, and whether any token waits for others."""
         if source.design != COMPANION:
             return self._rows(source, limit=limit, skip=self._crowd.skip(None, count))
-        if not self._crowd.known:
-            self._crowd.learn(*self._database.views(source.design, source.name, _COUNTS))
+        place = self._place(view, source, count) if self._crowd.reach else None
         asked = _asked(source, limit=limit)
-        place = self._places.get(view) if self._crowd.reach else None
         if place is not None:
             asked |= {"startkey": place["key"], "startkey_docid": place["id"]}
-        elif self._crowd.reach:
-            asked["skip"] = self._crowd.skip(self._crowd.of_top_priority, count)
-        queries = [asked, *_COUNTS, *self._dependents.queries()]
-        rows, top, kinds, *others = self._database.views(source.design, source.name, queries)
-        self._dependents.answer(others)
-        self._crowd.learn(top, kinds)
-        if (place or asked.get("skip")) and (not rows or not top or rows[0]["key"][:2] != top[0]["key"]):
+        queries = [asked, _TOP, self._dependents.query(), *([_KINDS] if self._crowd.is_old() else [])]
+        if place is not None and time.monotonic() < self._stale_until:
+            queries = [{**query, "update": "false"} for query in queries]
+        else:
+            self._stale_until = time.monotonic() + self._crowd.pause()
+        rows, top, waiting, *kinds = self._database.views(source.design, source.name, queries)
+        self._dependents.answer(waiting)
+        self._crowd.learn(top, kinds[0] if kinds else None, count)
+        if place is not None and (not rows or not top or rows[0]["key"][:2] != top[0]["key"]):
             # A higher priority has come up, or the end of this one.
             self._places.pop(view, None)
             rows = self._rows(source, limit=limit)
         elif len(rows) >= limit:
             self._places[view] = rows[-1]
         return [row for row in rows if place is None or row["id"] != place["id"]]
+
+    def _place(self, view: View, source: _Source, count: int) -> dict[str, Any] | None:
+        """Where to read on; at first a place at random among the tokens of the highest priority."""
+        if view not in self._places:
+            if self._ends is None:
+                self._look_round(source, count)
+            ends, self._ends = self._ends, None
+            if ends is None or ends[0]["key"][:2] != ends[1]["key"][:2]:
+                return None
+            self._places[view] = {"key": ends[0]["key"], "id": self._crowd.between(ends[0]["id"], ends[1]["id"])}
+        return self._places[view]
 
     def _rows(
         self, source: _Source, *, after: Mapping[str, Any] | None = None, limit: int, skip: int = 0

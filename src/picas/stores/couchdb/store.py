@@ -25,6 +25,7 @@ from picas.stores.base import (
 from picas.stores.couchdb import bodies, files, loading
 from picas.stores.couchdb.address import Address
 from picas.stores.couchdb.clock import ServerClock
+from picas.stores.couchdb.crowd import Crowd
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.dependents import Dependents, waits
 from picas.stores.couchdb.exchange import Exchanger
@@ -48,7 +49,15 @@ _SWEEP_EVERY = 60.0
 class CouchStore(TokenStore):
     """A pool in a CouchDB database, for any number of pilots anywhere."""
 
-    def __init__(self, address: Address, login: Login, clock: ServerClock, info: dict[str, Any], version: str) -> None:
+    def __init__(
+        self,
+        address: Address,
+        login: Login,
+        clock: ServerClock,
+        info: dict[str, Any],
+        version: str,
+        crowd: Crowd | None = None,
+    ) -> None:
         self.url = address.shown
         copies = (info.get("cluster") or {}).get("n", 1)
         self.capabilities = Capabilities(
@@ -61,7 +70,8 @@ class CouchStore(TokenStore):
             exact_numbers=False,
             note=f"{version}" + (f", {copies} copies" if copies > 1 else ""),
         )
-        self._opened = address, login, clock, info, version
+        crowd = crowd or Crowd()
+        self._opened = address, login, clock, info, version, crowd
         self._clock = clock
         self._http = Http(address, login, clock)
         self._db = Database(self._http)
@@ -70,10 +80,10 @@ class CouchStore(TokenStore):
         prompt = Database(self._http, view_seconds=_PROMPT)
         self._dependents = Dependents(prompt)
         self._library = Library(self._db)
-        self._queue = Queue(prompt, self._library, self._dependents)
+        self._queue = Queue(prompt, self._library, self._dependents, crowd)
         self._exchanger = Exchanger(self._db, self._queue, self.now, self._dependents.release, crowded=copies > 1)
-        self._pilots = Pilots(prompt, self.now)
-        self._watcher = Watcher(Database(Http(address, login, clock)))
+        self._pilots = Pilots(prompt, self.now, crowd)
+        self._watcher = Watcher(lambda: Database(Http(address, login, clock)))
         self._swept_at = 0.0
         self.server = Server(self._db, version, info, self._views_changed)
 
@@ -143,16 +153,20 @@ class CouchStore(TokenStore):
         if claim is not None:
             self._watcher.prime()
         done = self._exchanger.exchange(settlements, claim)
-        if claim is None or len(done.claimed) >= claim.count or self._watcher.running:
+        if claim is None or not claim.count:
             return done
-        # Nothing more is there: from now on changes are noticed, and what came just before that is looked for.
-        wanted = Claim(**{**vars(claim), "count": claim.count - len(done.claimed)})
+        if done.claimed:
+            self._watcher.stop()
+            return done
+        if self._watcher.running:
+            return done
+        # Nothing is there: from now on changes are noticed, and what came just before that is looked for.
         try:
             self._watcher.start()
-            more = self._exchanger.exchange([], wanted).claimed
+            more = self._exchanger.exchange([], claim).claimed
         except StoreUnavailable:
             return done
-        return Exchange(settled=done.settled, claimed=done.claimed + more)
+        return Exchange(settled=done.settled, claimed=more)
 
     def page(
         self, view: View | None, *, after: str | None = None, limit: int = 100, where: Selector | None = None

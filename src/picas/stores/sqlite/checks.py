@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from picas.stores.base import Problem
+from picas.stores.derived import columns, read
 from picas.stores.sqlite import rows
 from picas.stores.sqlite.connection import Database
 
@@ -27,8 +28,8 @@ def _columns(db: Database, *, mend: bool) -> Iterator[Problem]:
     for seq, token_id, rev, *derived, text in db.rows(
         "SELECT seq, id, rev, state, rank, not_before, pilot, requires, doc FROM tokens"
     ):
-        doc = rows.read(text)
-        if (token_id, rev, *derived) == (doc["_id"], doc["_rev"], *rows.columns(doc)):
+        doc = read(text)
+        if (token_id, rev, *derived) == (doc["_id"], doc["_rev"], *columns(doc)):
             continue
         if mend:
             with db.transaction() as sql:

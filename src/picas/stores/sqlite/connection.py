@@ -16,6 +16,7 @@ import apsw
 
 from picas.errors import ConfigError, NoPool, StoreError, StoreFailure, StoreUnavailable, Unsupported
 from picas.selectors import regexp
+from picas.stores.derived import RESTORE
 from picas.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 __all__ = ["Database", "Sql", "filesystem_type", "monotonic", "translate"]
@@ -29,8 +30,6 @@ OLDEST_SAFE = 3_051_003
 """Before 3.51.3 two writers could corrupt a file in write-ahead mode (sqlite.org/wal.html, the reset bug)."""
 
 LOCK_TIMEOUT = 30.0
-
-RESTORE = "run `picas pool check`, or restore a copy"
 
 _NETWORK_TYPES = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "fhgfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs"}

@@ -13,6 +13,7 @@ import apsw
 from picas.errors import InvalidToken
 from picas.lifecycle import Doc, State
 from picas.stores.base import Loaded
+from picas.stores.derived import STATES, read
 from picas.stores.sqlite import rows
 from picas.stores.sqlite.connection import Database, Sql
 
@@ -60,10 +61,10 @@ def _add(sql: Sql) -> int:
     added = int(sql.changes())
     query = """SELECT t.seq, t.id, t.doc, t.state FROM temp.staged s JOIN tokens t ON t.id = s.id AND t.rev = s.rev
                WHERE s.state IN (?, ?)"""
-    held, done = rows.STATES[State.HELD], rows.STATES[State.DONE]
+    held, done = STATES[State.HELD], STATES[State.DONE]
     for seq, token_id, text, state in sql.execute(query, (held, done)).fetchall():
         if state == held:
-            rows.start_waiting(sql, seq, rows.read(text))
+            rows.start_waiting(sql, seq, read(text))
         else:
             rows.release_dependents(sql, token_id)
     return added

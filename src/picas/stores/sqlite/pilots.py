@@ -9,7 +9,7 @@ from typing import Any
 
 from picas.lifecycle import fence_of, holds, is_cancelled
 from picas.stores.base import Beat, PilotRecord
-from picas.stores.sqlite import rows
+from picas.stores.derived import read
 from picas.stores.sqlite.connection import Database, Sql, monotonic
 
 __all__ = ["beat", "listed"]
@@ -23,7 +23,7 @@ def beat(sql: Sql, record: PilotRecord) -> Beat:
     boot, now = monotonic()
     (orders,) = sql.execute(_BEAT, (record.id, _dumped(record), now, boot)).fetchone()
     found = sql.execute("SELECT doc FROM tokens WHERE pilot=?", (record.id,)).fetchall()
-    docs = [rows.read(text) for (text,) in found]
+    docs = [read(text) for (text,) in found]
     held = {doc["_id"]: doc for doc in docs if holds(doc, fence_of(doc))}
     return Beat(
         held={token_id: fence_of(doc) for token_id, doc in held.items()},

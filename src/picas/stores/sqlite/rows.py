@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import random
 from collections.abc import Mapping
 from typing import Any
 
 from picas import lifecycle, tokens
-from picas.errors import StoreFailure
-from picas.lifecycle import Doc, State, state_of
-from picas.stores.sqlite.connection import RESTORE, Sql
+from picas.lifecycle import Doc, State
+from picas.stores.derived import STATES, columns, new_document, next_rev, read, state_numbered
+from picas.stores.sqlite.connection import Sql
 
-__all__ = [
-    "STATES",
-    "add",
-    "columns",
-    "next_rev",
-    "read",
-    "release_dependents",
-    "remove",
-    "replace",
-    "stage_values",
-    "start_waiting",
-]
-
-STATES = {None: 0, State.TODO: 1, State.LOCKED: 2, State.DONE: 3, State.ERROR: 4, State.HELD: 5}
-
-_BY_NUMBER = {number: state for state, number in STATES.items()}
-
-_random_bits = random.Random(os.urandom(32)).getrandbits  # one that asks the kernel each time is slow
+__all__ = ["add", "release_dependents", "remove", "replace", "stage_values", "start_waiting"]
 
 _INSERT = "INSERT INTO tokens (id, rev, state, rank, not_before, pilot, requires, doc) VALUES (?,?,?,?,?,?,?,?)"
 _UPDATE = "UPDATE tokens SET rev=?, state=?, rank=?, not_before=?, pilot=?, requires=?, doc=? WHERE seq=?"
@@ -38,44 +18,10 @@ _UNMET = """SELECT count(*) FROM waits w LEFT JOIN tokens t ON t.id = w.needs
             WHERE w.seq = ? AND coalesce(t.state, 0) <> 3"""
 
 
-def next_rev(rev: str | None) -> str:
-    """The revision after ``rev``: its number plus one, and 64 random bits, so that none ever comes again."""
-    number = int(rev.partition("-")[0]) + 1 if rev else 1
-    return f"{number}-{_random_bits(64):016x}"
-
-
-def columns(doc: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The derived columns of a document: state, rank, not_before, pilot, requires."""
-    state = state_of(doc)
-    priority, requires, not_before = doc.get("priority", 0), doc.get("requires"), doc.get("not_before")
-    claim = doc.get("claim") if state is State.LOCKED else None
-    return (
-        STATES[state],
-        -priority if type(priority) is int else 0,
-        float(not_before) if isinstance(not_before, (int, float)) else None,
-        claim.get("pilot") if isinstance(claim, Mapping) and isinstance(claim.get("pilot"), str) else None,
-        json.dumps(requires, sort_keys=True) if requires else None,
-    )
-
-
-def read(text: str) -> Doc:
-    """A document from its row."""
-    try:
-        doc: Doc = tokens.parse(text)
-    except ValueError as error:
-        raise StoreFailure(f"a document of the pool is damaged: {error}", hint=RESTORE) from None
-    return doc
-
-
 def stage_values(doc: Doc, *, as_given: bool = False) -> tuple[Any, ...]:
     """A new document as the values of its row; InvalidToken when it breaks a rule."""
-    if as_given:
-        tokens.check_id(doc.get("_id"))
-    else:
-        tokens.check(doc)
-    new = {**doc} if as_given else lifecycle.put(doc)
-    new["_rev"] = next_rev(None)
-    return (new["_id"], new["_rev"], *columns(new), tokens.encode(new))
+    new, text = new_document(doc, as_given=as_given)
+    return (new["_id"], new["_rev"], *columns(new), text)
 
 
 def add(sql: Sql, doc: Doc, *, as_given: bool = False) -> str | None:
@@ -111,7 +57,7 @@ def replace(sql: Sql, seq: int, old: State | None, doc: Doc, *, checked: bool = 
     text = tokens.dumps(doc) if checked else tokens.encode(doc)
     derived = columns(doc)
     sql.execute(_UPDATE, (doc["_rev"], *derived, text, seq))
-    new = _BY_NUMBER[derived[0]]
+    new = state_numbered(derived.state)
     if new is State.DONE and old is not State.DONE:
         release_dependents(sql, doc["_id"])
     if old is State.HELD and new is not State.HELD:

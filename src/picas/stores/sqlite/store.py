@@ -26,6 +26,7 @@ from picas.stores.base import (
     TokenStore,
     lost,
 )
+from picas.stores.derived import STATES, read
 from picas.stores.sqlite import checks, exchange, files, loading, pilots, rows
 from picas.stores.sqlite.connection import SQLITE_VERSION, Database, Sql
 from picas.views import MONITOR, Design, View, no_handwritten
@@ -78,7 +79,7 @@ class SqliteStore(TokenStore):
 
     def get(self, ids: Sequence[str]) -> list[Doc | None]:
         found = [self._db.one("SELECT doc FROM tokens WHERE id=?", token_id) for token_id in ids]
-        return [rows.read(row[0]) if row else None for row in found]
+        return [read(row[0]) if row else None for row in found]
 
     def update(self, docs: Sequence[Doc]) -> list[str | Conflict]:
         answers: list[str | Conflict] = []
@@ -130,17 +131,17 @@ class SqliteStore(TokenStore):
         order = "(rank, seq) > (?, ?)" if view else "seq > ?"
         query = f"""SELECT rank, seq, doc FROM tokens WHERE {state} AND {order} AND {condition}
                     ORDER BY {"rank, seq" if view else "seq"} LIMIT ?"""
-        found = self._db.rows(query, rows.STATES[view.state] if view else 0, *_place(after, view), *values, limit + 1)
+        found = self._db.rows(query, STATES[view.state] if view else 0, *_place(after, view), *values, limit + 1)
         more = len(found) > limit
         cursor = f"{found[limit - 1][0]}:{found[limit - 1][1]}" if more and limit > 0 else None
-        return Page(docs=[rows.read(text) for _, _, text in found[:limit]], next=cursor)
+        return Page(docs=[read(text) for _, _, text in found[:limit]], next=cursor)
 
     def count(self, design: str = MONITOR.name, where: Selector | None = None) -> dict[State, int]:
         selector = both(self._selector(design), where)
         condition, values = to_sql(selector, "doc") if selector else ("1", [])
         query = f"SELECT state, count(*) FROM tokens WHERE {condition} GROUP BY state"
         found = dict(self._db.rows(query, *values))
-        return {state: found.get(rows.STATES[state], 0) for state in State}
+        return {state: found.get(STATES[state], 0) for state in State}
 
     def next_ready(self, view: View) -> float | None:
         no_handwritten(view)
@@ -178,7 +179,7 @@ class SqliteStore(TokenStore):
     def delete_attachment(self, token_id: str, name: str) -> bool:
         with self._db.transaction() as sql:
             row = sql.execute("SELECT doc, seq FROM tokens WHERE id=?", (token_id,)).fetchone()
-            doc = rows.read(row[0]) if row else {}
+            doc = read(row[0]) if row else {}
             if name not in doc.get("_attachments", {}):
                 return False
             rows.replace(sql, row[1], state_of(doc), files.detach(sql, row[1], doc, name), checked=True)
@@ -256,12 +257,12 @@ class SqliteStore(TokenStore):
 
     def _attach_inline(self, sql: Sql, doc: Doc) -> str:
         seq, text = sql.execute("SELECT seq, doc FROM tokens WHERE id=?", (doc["_id"],)).fetchone()
-        stored = rows.read(text)
+        stored = read(text)
         new = files.take_inline(sql, seq, {**stored, "_attachments": doc["_attachments"]}, self.now())
         return str(rows.replace(sql, seq, state_of(stored), new)["_rev"])
 
     def _check_fence(self, row: Any, token_id: str, fence: int | None) -> Doc:
-        doc = rows.read(row[0]) if row else {}
+        doc = read(row[0]) if row else {}
         if fence is not None and not holds(doc, fence):
             raise lost(token_id, fence, doc)
         if not doc:
@@ -314,7 +315,7 @@ class _Watcher:
 def _current(sql: Sql, doc: Doc) -> tuple[int, Doc] | None:
     """The row of a document whose revision is current, and the document as stored."""
     row = sql.execute("SELECT seq, doc FROM tokens WHERE id=? AND rev=?", (doc["_id"], doc.get("_rev"))).fetchone()
-    return (row[0], rows.read(row[1])) if row else None
+    return (row[0], read(row[1])) if row else None
 
 
 def _place(after: str | None, view: View | None) -> list[int]:

@@ -1,0 +1,114 @@
+"""What SQL stores keep beside a document, in columns of its row: all of it follows from the document."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from picas import lifecycle, tokens
+from picas.errors import InvalidToken, StoreFailure
+from picas.lifecycle import Doc, State, state_of
+from picas.stores.base import Claim
+from picas.tokens import Requirements
+
+__all__ = ["RESTORE", "STATES", "Columns", "chosen", "columns", "new_document", "next_rev", "read", "state_numbered"]
+
+STATES = {None: 0, State.TODO: 1, State.LOCKED: 2, State.DONE: 3, State.ERROR: 4, State.HELD: 5}
+"""States as numbers; 0 is a document that is no token."""
+
+RESTORE = "run `picas pool check`, or restore a copy"
+
+_BY_NUMBER = {number: state for state, number in STATES.items()}
+
+_random_bits = random.Random(os.urandom(32)).getrandbits  # one that asks the kernel each time is slow
+
+T = TypeVar("T")
+
+
+class Columns(NamedTuple):
+    """State as a number, the priority turned round, when it may be claimed, who has it, and its needs as JSON."""
+
+    state: int
+    rank: int
+    not_before: float | None
+    pilot: str | None
+    requires: str | None
+
+
+def columns(doc: Mapping[str, Any]) -> Columns:
+    """The columns of a document."""
+    state = state_of(doc)
+    priority, requires, not_before = doc.get("priority", 0), doc.get("requires"), doc.get("not_before")
+    claim = doc.get("claim") if state is State.LOCKED else None
+    return Columns(
+        STATES[state],
+        -priority if type(priority) is int else 0,
+        float(not_before) if isinstance(not_before, (int, float)) else None,
+        claim.get("pilot") if isinstance(claim, Mapping) and isinstance(claim.get("pilot"), str) else None,
+        json.dumps(requires, sort_keys=True) if requires else None,
+    )
+
+
+def state_numbered(number: int) -> State | None:
+    """The state that a number stands for."""
+    return _BY_NUMBER[number]
+
+
+def read(text: str) -> Doc:
+    """A document from the JSON of its row; StoreFailure when that is damaged."""
+    try:
+        doc: Doc = tokens.parse(text)
+    except ValueError as error:
+        raise StoreFailure(f"a document of the pool is damaged: {error}", hint=RESTORE) from None
+    return doc
+
+
+def next_rev(rev: str | None) -> str:
+    """The revision after ``rev``: its number plus one, and 64 random bits, so that none ever comes again."""
+    number = int(rev.partition("-")[0]) + 1 if rev else 1
+    return f"{number}-{_random_bits(64):016x}"
+
+
+def new_document(doc: Doc, *, as_given: bool = False) -> tuple[Doc, str]:
+    """A document to add, with its first revision, and its JSON; InvalidToken when it breaks a rule."""
+    if as_given:
+        tokens.check_id(doc.get("_id"))
+    else:
+        tokens.check(doc)
+    new = {**doc} if as_given else lifecycle.put(doc)
+    new["_rev"] = next_rev(None)
+    return new, tokens.encode(new)
+
+
+def chosen(found: Iterable[tuple[T, str | None, str]], wish: Claim) -> list[tuple[T, Doc]]:
+    """Of waiting tokens in their order (key, ``requires``, JSON) those to claim.
+
+    A token that one more loss would end is claimed alone, and ends the choice otherwise.
+    """
+    kept: list[tuple[T, Doc]] = []
+    known: dict[str | None, bool] = {}
+    for key, requires, text in found if wish.count > 0 else ():
+        if requires not in known:
+            known[requires] = _fits(requires, wish.offer)
+        if not known[requires]:
+            continue
+        doc = read(text)
+        if '"lost":' in text and lifecycle.is_suspect(doc):
+            return kept or ([(key, doc)] if wish.suspects else [])
+        kept.append((key, doc))
+        if len(kept) >= wish.count:
+            break
+    return kept
+
+
+def _fits(requires: str | None, offer: Requirements | None) -> bool:
+    """Whether the needs of a token are met. One whose needs cannot be read fits nowhere: others pass it."""
+    if offer is None:
+        return True
+    try:
+        return tokens.requirements({"requires": json.loads(requires)} if requires else {}).within(offer)
+    except InvalidToken:
+        return False
