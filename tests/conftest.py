@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from support import couchdb_server as couchdb
+from support import postgres_server as postgres
 
 pytest.register_assert_rewrite("picas.testing")
 
@@ -18,6 +19,17 @@ def couchdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[couchdb
     try:
         server = couchdb.get_server(tmp_path_factory.mktemp("couchdb"))
     except couchdb.Missing as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.PostgresServer]:
+    """A PostgreSQL for the whole session; skips where there can be none, but fails in CI."""
+    try:
+        server = postgres.get_server()
+    except postgres.Missing as missing:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
     yield server
     server.close()

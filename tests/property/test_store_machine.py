@@ -12,9 +12,12 @@ from hypothesis.stateful import run_state_machine_as_test
 from picas.stores.base import TokenStore
 from picas.stores.couchdb import Address, CouchStore, read_address
 from picas.stores.memory import MemoryStore
+from picas.stores.postgres import PostgresStore
+from picas.stores.postgres import read_address as read_postgres
 from picas.stores.sqlite import SqliteStore
 from picas.testing.machine import store_machine
 from support.couchdb_server import CouchServer
+from support.postgres_server import PostgresServer
 
 ENOUGH = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
@@ -61,6 +64,23 @@ def test_couchdb_agrees_with_the_model(couchdb_server: CouchServer) -> None:
 
     run_state_machine_as_test(
         store_machine(new, again), settings=settings(max_examples=15, stateful_step_count=20, **ENOUGH)
+    )
+
+
+def test_postgres_agrees_with_the_model(postgres_server: PostgresServer) -> None:
+    url = postgres_server.address(postgres_server.database("machine"))
+    opened: list[str] = []
+
+    def new() -> PostgresStore:
+        opened.append(f"{url}?schema=s{len(opened)}")
+        return PostgresStore.open(read_postgres(opened[-1]), create=True)
+
+    def again(store: TokenStore) -> PostgresStore:
+        store.close()
+        return PostgresStore.open(read_postgres(opened[-1]))
+
+    run_state_machine_as_test(
+        store_machine(new, again), settings=settings(max_examples=40, stateful_step_count=30, **ENOUGH)
     )
 
 

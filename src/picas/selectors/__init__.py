@@ -1,8 +1,8 @@
 """Conditions on tokens, in a subset of CouchDB's Mango selector language.
 
 A selector is written as Mango, ``{"cores": {"$gte": 4}}`` (`parse`), or in shorthand, ``cores>=4`` (`parse_where`).
-It is evaluated in Python (`matches`) and compiled to SQL (`to_sql`) and JavaScript (`to_javascript`); every form gives
-the same answer:
+It is evaluated in Python (`matches`) and compiled to SQL (`to_sql` of SQLite, `to_postgres`) and JavaScript
+(`to_javascript`); every form gives the same answer:
 
 - Operators: ``$eq $ne $gt $gte $lt $lte $in $nin $exists $regex $and $or $not``. A bare value is ``$eq``, several
   fields or operators side by side are ``$and``, and an empty selector holds for every token.
@@ -25,8 +25,19 @@ from __future__ import annotations
 
 from picas.selectors.evaluate import matches, regexp
 from picas.selectors.javascript import to_javascript
+from picas.selectors.postgres import to_postgres
 from picas.selectors.sqlite import to_sql
 from picas.selectors.tree import Selector, both, parse
 from picas.selectors.where import parse_where
 
-__all__ = ["Selector", "both", "matches", "parse", "parse_where", "regexp", "to_javascript", "to_sql"]
+__all__ = [
+    "Selector",
+    "both",
+    "matches",
+    "parse",
+    "parse_where",
+    "regexp",
+    "to_javascript",
+    "to_postgres",
+    "to_sql",
+]

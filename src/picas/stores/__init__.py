@@ -13,7 +13,9 @@ __all__ = ["TokenStore", "open_store"]
 
 
 def open_store(url: str, *, create: bool = False, **access: Any) -> TokenStore:
-    """The store at an address, observed: a path, ``sqlite:///path``, ``couchdb(s)://``, ``http(s)://`` or ``memory:``.
+    """The store at an address, observed.
+
+    A path or ``sqlite:///path``, ``postgresql://``, ``couchdb(s)://`` or ``http(s)://``, ``memory:``.
 
     ``create`` makes what is missing. ``access`` is for stores on servers: ``username`` and ``password``, and for
     programs of PiCaS ``verified`` (false: any certificate will do) and ``plain`` (the password may cross a network
@@ -57,11 +59,23 @@ def _open_couchdb(url: str, *, create: bool, **access: Any) -> TokenStore:
     return CouchStore.open(read_address(url, **access), create=create)
 
 
+def _open_postgres(url: str, *, create: bool, **access: Any) -> TokenStore:
+    try:
+        from picas.stores.postgres import PostgresStore, read_address
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "psycopg":
+            raise
+        raise ConfigError("the driver of PostgreSQL is missing", hint="pip install 'picas[postgres]'") from None
+    return PostgresStore.open(read_address(url, **access), create=create)
+
+
 _KINDS: dict[str, Callable[..., TokenStore]] = {
     "sqlite": _open_sqlite_url,
     "couchdb": _open_couchdb,
     "couchdbs": _open_couchdb,
     "http": _open_couchdb,
     "https": _open_couchdb,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
     "memory": _open_memory,
 }

@@ -14,7 +14,18 @@ from picas.lifecycle import Doc, State, state_of
 from picas.stores.base import Claim
 from picas.tokens import Requirements
 
-__all__ = ["RESTORE", "STATES", "Columns", "chosen", "columns", "new_document", "next_rev", "read", "state_numbered"]
+__all__ = [
+    "RESTORE",
+    "STATES",
+    "Columns",
+    "chosen",
+    "columns",
+    "fits",
+    "new_document",
+    "next_rev",
+    "read",
+    "state_numbered",
+]
 
 STATES = {None: 0, State.TODO: 1, State.LOCKED: 2, State.DONE: 3, State.ERROR: 4, State.HELD: 5}
 """States as numbers; 0 is a document that is no token."""
@@ -92,7 +103,7 @@ def chosen(found: Iterable[tuple[T, str | None, str]], wish: Claim) -> list[tupl
     known: dict[str | None, bool] = {}
     for key, requires, text in found if wish.count > 0 else ():
         if requires not in known:
-            known[requires] = _fits(requires, wish.offer)
+            known[requires] = fits(requires, wish.offer)
         if not known[requires]:
             continue
         doc = read(text)
@@ -104,7 +115,7 @@ def chosen(found: Iterable[tuple[T, str | None, str]], wish: Claim) -> list[tupl
     return kept
 
 
-def _fits(requires: str | None, offer: Requirements | None) -> bool:
+def fits(requires: str | None, offer: Requirements | None) -> bool:
     """Whether the needs of a token are met. One whose needs cannot be read fits nowhere: others pass it."""
     if offer is None:
         return True

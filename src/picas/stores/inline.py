@@ -9,7 +9,7 @@ from typing import Any
 from picas import tokens
 from picas.errors import InvalidToken
 
-__all__ = ["inline"]
+__all__ = ["inline", "stub"]
 
 
 def inline(doc: Mapping[str, Any], stored: Container[str]) -> dict[str, tuple[str, bytes] | None]:
@@ -21,6 +21,13 @@ def inline(doc: Mapping[str, Any], stored: Container[str]) -> dict[str, tuple[st
     if not isinstance(listed, Mapping):
         raise InvalidToken(f"token {doc.get('_id')}: _attachments must be an object")
     return {name: _entry(doc, name, entry, stored) for name, entry in listed.items()}
+
+
+def stub(rev: str | None, content_type: str, length: int, digest: bytes) -> dict[str, Any]:
+    """What a document says of a file that is written with the revision after ``rev``, as CouchDB writes it."""
+    number = int(rev.partition("-")[0]) + 1 if rev else 1
+    words = f"md5-{base64.b64encode(digest).decode()}"
+    return {"content_type": content_type, "revpos": number, "digest": words, "length": length, "stub": True}
 
 
 def _entry(doc: Mapping[str, Any], name: str, entry: object, stored: Container[str]) -> tuple[str, bytes] | None:

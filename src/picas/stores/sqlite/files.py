@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +10,13 @@ from typing import IO, Any
 from picas import tokens
 from picas.lifecycle import Doc
 from picas.stores.base import Attachment
-from picas.stores.inline import inline
+from picas.stores.inline import inline, stub
 from picas.stores.sqlite.connection import Database, Sql
 
-__all__ = ["CHUNK_BYTES", "attach", "detach", "link", "read", "stub", "take_inline", "write_pending"]
+__all__ = ["CHUNK_BYTES", "attach", "detach", "link", "read", "take_inline", "write_pending"]
 
 CHUNK_BYTES = 1 << 20
 _CHUNKS_PER_COMMIT = 8
-
-
-def stub(doc: Doc, content_type: str, length: int, digest: bytes) -> dict[str, Any]:
-    """What a document says of a file, as CouchDB writes it."""
-    number = int(str(doc["_rev"]).partition("-")[0]) + 1 if "_rev" in doc else 1
-    words = f"md5-{base64.b64encode(digest).decode()}"
-    return {"content_type": content_type, "revpos": number, "digest": words, "length": length, "stub": True}
 
 
 def attach(sql: Sql, seq: int, doc: Doc, name: str, attachment: Attachment, now: float) -> Doc:
@@ -38,7 +30,7 @@ def attach(sql: Sql, seq: int, doc: Doc, name: str, attachment: Attachment, now:
     if head is None:
         _write_chunks(sql, sql.last_insert_rowid(), 0, _split(data))
     digest = hashlib.md5(data, usedforsecurity=False).digest()
-    return _with_stub(doc, name, stub(doc, attachment.content_type, len(data), digest))
+    return _with_stub(doc, name, stub(doc.get("_rev"), attachment.content_type, len(data), digest))
 
 
 def take_inline(sql: Sql, seq: int, doc: Doc, now: float) -> Doc:

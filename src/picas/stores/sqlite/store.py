@@ -27,6 +27,7 @@ from picas.stores.base import (
     lost,
 )
 from picas.stores.derived import STATES, read
+from picas.stores.inline import stub
 from picas.stores.sqlite import checks, exchange, files, loading, pilots, rows
 from picas.stores.sqlite.connection import SQLITE_VERSION, Database, Sql
 from picas.views import MONITOR, Design, View, no_handwritten
@@ -170,7 +171,7 @@ class SqliteStore(TokenStore):
         with self._db.transaction() as sql:
             row = sql.execute("SELECT doc, seq FROM tokens WHERE id=?", (token_id,)).fetchone()
             doc = self._check_fence(row, token_id, fence)
-            new = files.link(sql, row[1], doc, file, name, files.stub(doc, content_type, length, digest))
+            new = files.link(sql, row[1], doc, file, name, stub(doc.get("_rev"), content_type, length, digest))
             return str(rows.replace(sql, row[1], state_of(doc), new, checked=True)["_rev"])
 
     def get_attachment(self, token_id: str, name: str) -> Iterator[bytes]:

@@ -1,0 +1,267 @@
+"""Settling what is finished and claiming what is next: one transaction, of two round trips as a rule.
+
+On the first trip go the results, each in place of the very revision that was claimed, and the question for what waits;
+on the second the claims, the files of the results, and the commit. A result whose token was changed meanwhile is
+applied to what is stored now, as long as its claim is in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from picas import lifecycle, tokens
+from picas.errors import Conflict, InvalidToken
+from picas.lifecycle import Doc, Outcome, Reason, State, fence_of, holds
+from picas.selectors import Selector, matches, to_postgres
+from picas.stores.base import Claim, Exchange, Settlement, lost
+from picas.stores.derived import STATES, chosen, columns, fits, next_rev, read
+from picas.stores.postgres import files, rows
+from picas.stores.postgres.connection import Database, Sql, Unsettled
+from picas.stores.postgres.rows import Tally
+
+__all__ = ["Exchanger"]
+
+Answer = Doc | Conflict | InvalidToken
+_Key = tuple[str, int, object]
+
+_UNBEGUN = Outcome(reason=Reason.STOPPED, give_back=True)
+_DONE, _LOCKED, _TODO = STATES[State.DONE], STATES[State.LOCKED], STATES[State.TODO]
+
+_HEAD = (-(1 << 62), -1)
+_LEAST = 32
+"""Tokens that are looked at at least where not all of them need fit."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a transaction came to: an answer for each settlement, in order, and what was claimed."""
+
+    answers: Sequence[Answer]
+    claimed: Sequence[Doc]
+
+
+class Exchanger:
+    """Carries out exchanges. After StoreUnavailable the same call goes on where this one ended.
+
+    Until then is remembered what a transaction came to whose end is not known: results by claim, and claims.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._number: str | None = None
+        self._accepted: dict[_Key, Answer] = {}
+        self._ahead: list[Doc] = []
+        self._before: tuple[dict[_Key, Answer], list[Doc]] = ({}, [])
+
+    def exchange(self, settlements: Sequence[Settlement], wish: Claim | None, selector: Selector | None) -> Exchange:
+        """`TokenStore.exchange`; ``selector`` is that of the view claimed from."""
+        self._recall()
+        known, ahead = dict(self._accepted), list(self._ahead)
+        answers = [known.pop(_key(one.doc), None) for one in settlements]
+        wanted = wish.count if wish else 0
+        left = [one for one, answer in zip(settlements, answers, strict=True) if answer is None]
+        unbegun = [Settlement(doc=doc, outcome=_UNBEGUN) for doc in ahead[wanted:]]
+        rest = replace(wish, count=max(0, wanted - len(ahead))) if wish else None
+        try:
+            done = self._database.write(
+                lambda sql: _carry_out(sql, [*left, *unbegun], rest, selector, self._database.now())
+            )
+        except Unsettled as error:
+            made: _Outcome = error.outcome
+            self._number = error.number
+            self._before = (dict(self._accepted), list(self._ahead))
+            for one, answer in zip(left, made.answers, strict=False):
+                self._accepted.setdefault(_key(one.doc), answer)
+            self._ahead = [*ahead, *made.claimed]
+            raise
+        self._accepted, self._ahead = {}, []
+        new = iter(done.answers)
+        return Exchange(
+            settled=[next(new) if answer is None else answer for answer in answers],
+            claimed=[*ahead[:wanted], *done.claimed],
+        )
+
+    def give_back(self) -> None:
+        """Put back what was claimed in a step that failed, if anything."""
+        if self._number is not None or self._ahead:
+            self.exchange([], None, None)
+
+    def _recall(self) -> None:
+        """Find out about a step whose end was not known, and forget what it came to if it did not take place."""
+        if self._number is not None:
+            if not self._database.took_place(self._number):
+                self._accepted, self._ahead = self._before
+            self._number = None
+        if self._ahead:
+            # What was claimed, and is not ours any more, went to somebody else since.
+            ids = [doc["_id"] for doc in self._ahead]
+            found = self._database.rows("SELECT id, doc::text FROM @tokens WHERE id = ANY(%s)", ids)
+            stored = {token_id: read(text) for token_id, text in found}
+            self._ahead = [doc for doc in self._ahead if _holds(stored.get(doc["_id"], {}), doc)]
+
+
+def _carry_out(
+    sql: Sql, settlements: Sequence[Settlement], wish: Claim | None, selector: Selector | None, now: float
+) -> _Outcome:
+    answers: list[Answer | None] = [None] * len(settlements)
+    results, later = _results(settlements, now)
+    revs = [settlements[place].doc["_rev"] for place in results]
+    sent = rows.write(sql, list(results.values()), revs=revs) if results else None
+    done = [doc["_id"] for doc in results.values() if columns(doc).state == _DONE]
+    waiting = sql.run("SELECT 1 FROM @waits WHERE needs = ANY(%s) LIMIT 1", done) if done else None
+    # What goes back to the queue by its settlement is to be found there by the claim.
+    queue = _Queue(sql, wish, selector, now)
+    if not later:
+        queue.ask()
+    number = sql.ask_number()
+    written = {row[0] for row in sent.fetchall()} if sent else set()
+    stored = {place: doc for place, doc in results.items() if doc["_id"] in written}
+    tally = rows.changed([_LOCKED] * len(stored), [columns(doc).state for doc in stored.values()])
+    for place, doc in stored.items():
+        answers[place] = doc
+    if waiting is not None and waiting.fetchall():
+        rows.release_dependents(sql, [token_id for token_id in done if token_id in written])
+    files.add(sql, [(doc["_id"], settlements[place].attachments) for place, doc in stored.items()])
+    for place in sorted({*later, *results} - stored.keys()):
+        answers[place] = _settle(sql, settlements[place], tally, now)
+    claimed = queue.claim()
+    tally.update(rows.changed([_TODO] * len(claimed), [_LOCKED] * len(claimed)))
+    rows.note(sql, tally)
+    sql.note_number(number)
+    if sql.number is None and (settlements or claimed):
+        sql.note_number(sql.ask_number())
+    return _Outcome([answer for answer in answers if answer is not None], claimed)
+
+
+def _results(settlements: Sequence[Settlement], now: float) -> tuple[dict[int, Doc], list[int]]:
+    """The documents that can be written at once, in place of the revisions that were claimed, by the settlement's
+    place; and the places of those that must be looked at first.
+    """
+    results: dict[int, Doc] = {}
+    later: list[int] = []
+    seen: set[str] = set()
+    for place, settlement in enumerate(settlements):
+        doc = settlement.doc
+        is_first = doc["_id"] not in seen
+        seen.add(doc["_id"])
+        if not (is_first and isinstance(doc.get("_rev"), str) and _holds(doc, doc)) or "_attachments" in doc:
+            later.append(place)
+            continue
+        new = _settled(settlement, doc, now)
+        if isinstance(new, InvalidToken) or "_attachments" in new or columns(new).state == _TODO:
+            later.append(place)
+        else:
+            results[place] = files.with_stubs(rows.rewritten(new), settlement.attachments)
+    return results, later
+
+
+def _settled(settlement: Settlement, current: Doc, now: float) -> Doc | InvalidToken:
+    """The document after the outcome, when it follows the rules; the rest was in the store already, or is ours."""
+    new = lifecycle.settle(current, settlement.outcome, now)
+    try:
+        for name in settlement.attachments:
+            tokens.check_attachment_name(name)
+        if settlement.outcome.changes:
+            tokens.encode({**settlement.outcome.changes, "_id": new["_id"]})
+            tokens.sized(tokens.dumps(new), new["_id"])
+    except InvalidToken as error:
+        return error
+    return new
+
+
+def _settle(sql: Sql, settlement: Settlement, tally: Tally, now: float) -> Answer:
+    """Apply one outcome to the document as it is stored, if the claim is still in force."""
+    token_id, fence = settlement.doc["_id"], fence_of(settlement.doc)
+    row = sql.one("SELECT doc::text FROM @tokens WHERE id = %s FOR UPDATE", token_id)
+    current = read(row[0]) if row else {}
+    if not _holds(current, settlement.doc):
+        return lost(token_id, fence, current)
+    new = _settled(settlement, current, now)
+    if isinstance(new, InvalidToken):
+        return new
+    try:
+        new = files.take_inline(sql, new)
+    except InvalidToken as error:
+        return error
+    for name in settlement.attachments.keys() & new.get("_attachments", {}).keys():
+        files.drop(sql, token_id, name)
+    new = files.with_stubs(rows.rewritten(new), settlement.attachments)
+    files.add(sql, [(token_id, settlement.attachments)])
+    rows.write(sql, [new])
+    tally[_LOCKED] -= 1
+    tally[columns(new).state] += 1
+    sql.wakes |= columns(new).state == _TODO
+    revs: dict[str, str] = {}
+    rows.follow(sql, [(_LOCKED, new)], revs)
+    return {**new, "_rev": revs.get(token_id, new["_rev"])}
+
+
+class _Queue:
+    """What waits in a view, and the claim of some of it: rows that others are about to claim are passed over."""
+
+    def __init__(self, sql: Sql, wish: Claim | None, selector: Selector | None, now: float) -> None:
+        self._sql = sql
+        self._wish = wish if wish and wish.count > 0 else None
+        self._now = now
+        self._selector = selector
+        condition, self._values, self._exact = to_postgres(selector) if selector else ("true", [], True)
+        self._query = f"""SELECT rank, seq, requires, doc::text FROM @tokens WHERE state = 1
+            AND (not_before IS NULL OR not_before <= %s) AND (requires IS NULL OR requires <> ALL(%s::text[]))
+            AND (rank, seq) > (%s, %s) AND {condition}
+            ORDER BY rank, seq LIMIT %s FOR UPDATE SKIP LOCKED"""
+        self._unfit: set[str] = set()
+        self._after = _HEAD
+        self._asked: Any = None
+        self._limit = 0
+
+    def ask(self) -> None:
+        """Send the question; `claim` takes the answer."""
+        if self._wish is not None:
+            self._limit = self._wish.count if self._exact else max(_LEAST, self._wish.count)
+            values = [self._now, list(self._unfit), *self._after, *self._values, self._limit]
+            self._asked = self._sql.run(self._query, *values)
+
+    def claim(self) -> list[Doc]:
+        """Lock the next tokens that fit the offer, in order of priority, then age."""
+        if self._wish is None:
+            return []
+        news = []
+        for doc in self._candidates(self._wish):
+            new = lifecycle.claim(doc, self._wish.claimant, self._now)
+            new["_rev"] = next_rev(doc["_rev"])
+            news.append(new)
+        if news:
+            rows.write(self._sql, news)
+        return news
+
+    def _candidates(self, wish: Claim) -> list[Doc]:
+        """As many as are wanted; where some that were found do not fit, the next are asked for."""
+        kept: list[tuple[None, str | None, str]] = []
+        while True:
+            if self._asked is None:
+                self.ask()
+            found, self._asked = self._asked.fetchall(), None
+            for _, _, requires, text in found:
+                if not fits(requires, wish.offer):
+                    self._unfit |= {requires} if requires else set()
+                elif self._exact or self._selector is None or matches(self._selector, read(text)):
+                    kept.append((None, requires, text))
+            best = [doc for _, doc in chosen(kept, wish)]
+            if len(best) >= wish.count or len(best) < len(kept) or len(found) < self._limit:
+                return best
+            self._after = found[-1][:2]
+
+
+def _key(doc: Doc) -> _Key:
+    return doc["_id"], fence_of(doc), _holder(doc)
+
+
+def _holder(doc: Mapping[str, Any]) -> object:
+    claim = doc.get("claim")
+    return claim.get("pilot") if isinstance(claim, Mapping) else None
+
+
+def _holds(current: Doc, claimed: Doc) -> bool:
+    return holds(current, fence_of(claimed), _holder(claimed))

@@ -1,0 +1,219 @@
+"""Documents as rows: the one way in and out of the table ``tokens``, so that no derived column can be stale.
+
+What changes rows returns how the number of tokens in each state changes with it; a transaction notes the sum of that.
+
+A token that waits for others is made ready in the transaction in which the last of them is done. Two transactions
+that end two of them at once both look whether that was the last: they take turns by locking the waiting row first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from picas import lifecycle, tokens
+from picas.lifecycle import Doc, State
+from picas.stores.derived import STATES, columns, new_document, next_rev, read
+from picas.stores.postgres.connection import Sql
+
+__all__ = [
+    "Tally",
+    "add",
+    "changed",
+    "counts",
+    "fold",
+    "follow",
+    "note",
+    "recheck",
+    "release_dependents",
+    "remove",
+    "replace",
+    "rewritten",
+    "start_waiting",
+    "write",
+]
+
+_NAMES = "id, rev, state, rank, not_before, pilot, requires, doc"
+_ARRAYS = "%s::text[], %s::text[], %s::int2[], %s::int8[], %s::float8[], %s::text[], %s::text[], %s::text[]"
+_INSERT = f"""INSERT INTO @tokens ({_NAMES})
+    SELECT id, rev, state, rank, not_before, pilot, requires, doc::json FROM unnest({_ARRAYS}) AS n ({_NAMES})
+    ON CONFLICT (id) DO NOTHING RETURNING id"""
+_SET = """SET rev = n.rev, state = n.state, rank = n.rank, not_before = n.not_before, pilot = n.pilot,
+    requires = n.requires, doc = n.doc::json"""
+_UPDATE = f"UPDATE @tokens t {_SET} FROM unnest({_ARRAYS}) AS n ({_NAMES}) WHERE t.id = n.id"
+_UPDATE_CURRENT = f"""UPDATE @tokens t {_SET} FROM unnest({_ARRAYS}, %s::text[]) AS n ({_NAMES}, old)
+    WHERE t.id = n.id AND t.rev = n.old RETURNING t.id"""
+_MET = """SELECT t.id, t.doc::text FROM @tokens t WHERE t.id = ANY(%s) AND t.state = 5 AND NOT EXISTS (
+    SELECT FROM @waits w LEFT JOIN @tokens o ON o.id = w.needs WHERE w.id = t.id AND o.state IS DISTINCT FROM 3)"""
+
+_WIDTH = len(STATES)
+_SUM = "ARRAY[" + ", ".join(f"coalesce(sum(counts[{place}]), 0)::bigint" for place in range(1, _WIDTH + 1)) + "]"
+_COUNTS = f"SELECT {_SUM} FROM @tallies"
+_FOLD = f"""WITH old AS (SELECT number FROM @tallies ORDER BY number LIMIT 5000 FOR UPDATE SKIP LOCKED),
+    gone AS (DELETE FROM @tallies USING old WHERE @tallies.number = old.number AND (SELECT count(*) FROM old) > 200
+        RETURNING counts)
+    INSERT INTO @tallies (counts) SELECT {_SUM} FROM gone HAVING count(*) > 0"""
+
+_HELD, _DONE, _TODO = STATES[State.HELD], STATES[State.DONE], STATES[State.TODO]
+
+Tally = Counter[int]
+"""By how much the number of tokens in each state (as a number) rises."""
+
+
+def changed(old: Iterable[int], new: Iterable[int]) -> Tally:
+    """The tally of rows that go from one state to another."""
+    tally: Tally = Counter(new)
+    tally.subtract(old)
+    return tally
+
+
+def note(sql: Sql, tally: Tally) -> None:
+    """Write down how counts change with this transaction."""
+    if tally[_TODO] > 0:
+        sql.wakes = True
+    if any(tally.values()):
+        sql.run("INSERT INTO @tallies (counts) VALUES (%s)", [tally[number] for number in range(len(STATES))])
+
+
+def fold(sql: Sql) -> None:
+    """Put tallies together into one, when there are many: whoever is adding one is not in the way of it."""
+    sql.run(_FOLD)
+
+
+def counts(sql: Sql) -> list[int]:
+    """How many tokens are in each state, by the states' numbers."""
+    (found,) = sql.one(_COUNTS)
+    return list(found)
+
+
+def recheck(sql: Sql, held: Sequence[str], done: Sequence[str]) -> None:
+    """Look once more at tokens that were added in a transaction that has ended.
+
+    What they wait for, or who waits for them, may have been added at the same moment, each unseen by the other.
+    """
+    needs = [row[0] for row in sql.rows("SELECT DISTINCT needs FROM @waits WHERE id = ANY(%s)", list(held))]
+    sql.rows("SELECT id FROM @tokens WHERE id = ANY(%s) ORDER BY id FOR SHARE", needs)
+    _release_met(sql, set(held))
+    if done:
+        release_dependents(sql, done)
+
+
+def rewritten(doc: Doc) -> Doc:
+    """A document that is to be stored in place of one, with its next revision."""
+    return {**doc, "_rev": next_rev(doc["_rev"])}
+
+
+def write(sql: Sql, docs: Sequence[Doc], *, revs: Sequence[str] | None = None) -> Any:
+    """Send documents to be stored in place of what is there; a cursor.
+
+    With ``revs`` only in place of these revisions; the cursor then has the ids of those that were.
+    """
+    values = _arrays(docs)
+    return sql.run(_UPDATE, *values) if revs is None else sql.run(_UPDATE_CURRENT, *values, list(revs))
+
+
+def add(sql: Sql, docs: Sequence[Doc], *, as_given: bool = False) -> dict[str, str]:
+    """Insert documents whose ids are new; the revision of each that was added, by id."""
+    made: dict[str, Doc] = {}
+    for doc in docs:
+        new, _ = new_document(doc, as_given=as_given)
+        made.setdefault(new["_id"], new)
+    found = {row[0] for row in sql.rows(_INSERT, *_arrays(list(made.values())))}
+    added = [doc for token_id, doc in made.items() if token_id in found]
+    note(sql, changed([], [columns(doc).state for doc in added]))
+    revs = {doc["_id"]: doc["_rev"] for doc in added}
+    follow(sql, [(None, doc) for doc in added], revs)
+    return revs
+
+
+def replace(sql: Sql, changes: Sequence[tuple[int, Doc]], *, checked: bool = False) -> list[Doc]:
+    """Write changed documents under new revisions, with all that follows from their states; what was stored.
+
+    Each comes with its old state. ``checked`` spares the rules a second look at what was read from the store and
+    changed by us only.
+    """
+    news = [rewritten(doc) for _, doc in changes]
+    if not news:
+        return []
+    if not checked:
+        for doc in news:
+            tokens.encode(doc)
+    write(sql, news)
+    states = [columns(doc).state for doc in news]
+    sql.wakes |= _TODO in states
+    note(sql, changed([old for old, _ in changes], states))
+    revs: dict[str, str] = {}
+    follow(sql, [(old, new) for (old, _), new in zip(changes, news, strict=True)], revs)
+    return [{**doc, "_rev": revs.get(doc["_id"], doc["_rev"])} for doc in news]
+
+
+def follow(sql: Sql, changes: Sequence[tuple[int | None, Doc]], revs: dict[str, str]) -> None:
+    """What follows from the states of documents that were just written: waits begun, ended and met.
+
+    ``revs`` is told the revisions of those that were written once more.
+    """
+    states = [(old, columns(doc).state, doc) for old, doc in changes]
+    ended = [doc["_id"] for old, new, doc in states if old == _HELD != new]
+    if ended:
+        sql.run("DELETE FROM @waits WHERE id = ANY(%s)", ended)
+    begun = [doc for old, new, doc in states if new == _HELD != old]
+    if begun:
+        revs.update(start_waiting(sql, begun))
+    done = [doc["_id"] for old, new, doc in states if new == _DONE != old]
+    if done:
+        revs.update(release_dependents(sql, done))
+
+
+def start_waiting(sql: Sql, docs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Note what held tokens wait for; those with nothing left to wait for become ready: id and revision of each."""
+    pairs = [
+        (str(need), str(doc["_id"])) for doc in docs if isinstance(doc.get("after"), list) for need in doc["after"]
+    ]
+    if not pairs:
+        return {}
+    needs, ids = zip(*pairs, strict=True)
+    # Whoever is about to end one of these has its row locked, and looks for who waits afterwards.
+    sql.rows("SELECT id FROM @tokens WHERE id = ANY(%s) ORDER BY id FOR SHARE", sorted(set(needs)))
+    sql.run(
+        "INSERT INTO @waits (needs, id) SELECT * FROM unnest(%s::text[], %s::text[]) ON CONFLICT DO NOTHING",
+        list(needs),
+        list(ids),
+    )
+    return _release_met(sql, set(ids))
+
+
+def release_dependents(sql: Sql, done: Sequence[str]) -> dict[str, str]:
+    """Make ready the held tokens that waited for these last; id and revision of each."""
+    found = sql.rows("SELECT DISTINCT id FROM @waits WHERE needs = ANY(%s)", list(done))
+    return _release_met(sql, {row[0] for row in found})
+
+
+def remove(sql: Sql, ids: Sequence[str]) -> None:
+    """Delete documents with their files and what they wait for."""
+    mine = list(ids)
+    sql.run("DELETE FROM @chunks WHERE file IN (SELECT file FROM @files WHERE token = ANY(%s))", mine)
+    sql.run("DELETE FROM @files WHERE token = ANY(%s)", mine)
+    sql.run("DELETE FROM @waits WHERE id = ANY(%s)", mine)
+    gone = sql.rows("DELETE FROM @tokens WHERE id = ANY(%s) RETURNING state", mine)
+    note(sql, changed([row[0] for row in gone], []))
+
+
+def _release_met(sql: Sql, ids: set[str]) -> dict[str, str]:
+    if not ids:
+        return {}
+    wanted = sorted(ids)
+    # The lock comes first, so that of two who end the last two needs at once the second sees what the first did.
+    sql.rows("SELECT id FROM @tokens WHERE id = ANY(%s) ORDER BY id FOR UPDATE", wanted)
+    met = [rewritten(lifecycle.ready(read(row[1]))) for row in sql.rows(_MET, wanted)]
+    if not met:
+        return {}
+    write(sql, met)
+    sql.run("DELETE FROM @waits WHERE id = ANY(%s)", [doc["_id"] for doc in met])
+    note(sql, changed([_HELD] * len(met), [columns(doc).state for doc in met]))
+    return {doc["_id"]: doc["_rev"] for doc in met}
+
+
+def _arrays(docs: Sequence[Doc]) -> tuple[list[Any], ...]:
+    rows = [(doc["_id"], doc["_rev"], *columns(doc), tokens.dumps(doc)) for doc in docs]
+    return tuple(map(list, zip(*rows, strict=True))) if rows else ([],) * 8
