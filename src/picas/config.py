@@ -27,7 +27,9 @@ __all__ = ["PoolAddress", "Secret", "find_pool", "read_url", "without_credential
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _COUCHDB = re.compile(r"(https?|couchdbs?)://[^/]", re.IGNORECASE)
+_POSTGRES = re.compile(r"postgres(ql)?://", re.IGNORECASE)
 _ADDRESSES = ("PICAS_POOL", conf_yml.VARIABLES["host_url"])
+_SECRETS = (conf_yml.VARIABLES["password"], "PGPASSWORD")
 _ESCAPES = "in a user name or password write : / ? # @ as %3A %2F %3F %23 %40"
 # To the last @ before a space or quote: a password may have any of : / @ in it.
 _CREDENTIALS = re.compile(r"(?<=://)[^\s\"'<>/:]*:[^\s\"'<>]*@")
@@ -76,7 +78,7 @@ def without_credentials(text: str) -> str:
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Give an environment for the commands of tokens: no password, and no address that has one in it."""
-    kept = {name: value for name, value in environ.items() if name != conf_yml.VARIABLES["password"]}
+    kept = {name: value for name, value in environ.items() if name not in _SECRETS}
     return kept | {name: without_credentials(kept[name]) for name in _ADDRESSES if name in kept}
 
 
@@ -103,12 +105,16 @@ def _completed(found: PoolAddress, conf: Path, environ: Mapping[str, str]) -> Po
 
     The file's password goes only to the server that the file names, and only for its user.
     """
-    if found.password is not None or not _COUCHDB.match(found.url):
+    is_postgres = _POSTGRES.match(found.url) is not None
+    if found.password is not None or not (is_postgres or _COUCHDB.match(found.url)):
         return found
     given = conf_yml.given_in(environ)
     username = found.username or given.get("username")
     if "password" in given and username:
         return replace(found, username=username, password=Secret(given["password"]))
+    if is_postgres:
+        # The driver looks for it where users of PostgreSQL keep it: PGPASSWORD, ~/.pgpass.
+        return replace(found, username=username)
     stored = conf_yml.read(conf) or {}
     is_of_file = urlsplit(stored.get("host_url", "")).netloc.rpartition("@")[2] == urlsplit(found.url).netloc
     if is_of_file and stored.get("encrypted_password") and stored.get("username") == (username or stored["username"]):

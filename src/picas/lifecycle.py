@@ -87,6 +87,7 @@ class Reason(str, Enum):
         return self.value
 
 
+_NEW = {"type": "token", "lock": 0, "done": 0, "exit_code": "", "hostname": "", "scrub_count": 0}
 _FIXED = frozenset({"_id", "_rev", "fence"})
 _OURS = _FIXED | {"claim"}
 
@@ -179,7 +180,7 @@ def put(doc: Mapping[str, Any]) -> Doc:
     """A new token with what every token has; held when it waits for others (``after``). Of another type, as it is."""
     if doc.get("type", "token") != "token":
         return {**doc}
-    new = {"type": "token", "lock": 0, "done": 0, "exit_code": "", "hostname": "", "scrub_count": 0, **doc}
+    new = {**_NEW, **doc}
     if new.get("after") and state_of(new) is State.TODO:
         new["lock"] = -1
     return new

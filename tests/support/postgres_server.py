@@ -74,10 +74,10 @@ class PostgresServer:
 class OwnServer(PostgresServer):
     """A server in a folder of its own, in processes of ours; ``kill`` and ``start`` are for tests of what that does."""
 
-    def __init__(self, programs: Path, *, settings: str = "") -> None:
+    def __init__(self, programs: Path, *, folder: Path | None = None, settings: str = "") -> None:
         self._programs = programs
         self._user = _other_user()
-        self._folder = Path(tempfile.mkdtemp(prefix="picas-pg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="picas-pg-", dir=folder))
         self._process: subprocess.Popen[bytes] | None = None
         password = secrets.token_urlsafe(16)
         try:

@@ -51,15 +51,16 @@ def _pool(pool: str | None) -> Iterator[Finding]:
             lost = [pilot for pilot in opened.pilots() if not pilot.alive]
             if lost:
                 yield "warn", f"{len(lost)} pilots fell silent; their tokens go back by themselves"
-            yield from opened.store.server.findings() if opened.store.server else _folder(opened.url)
+            yield from opened.store.findings()
+            if Path(opened.url).is_file():
+                yield from _folder(Path(opened.url))
     except PicasError as error:
         yield "bad", error.message + (f"; {error.hint}" if error.hint else "")
 
 
-def _folder(url: str) -> Iterator[Finding]:
+def _folder(pool: Path) -> Iterator[Finding]:
     """The place of a pool that is a file: its file system, whether locks work there, and room."""
-    path = Path(url.partition(":///")[2] or url)
-    folder = path.parent if path.is_file() else Path.cwd()
+    folder = pool.parent
     yield "ok", f"{folder} is on {_filesystem(folder)}"
     yield _locks(folder)
     free = shutil.disk_usage(folder).free

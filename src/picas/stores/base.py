@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from picas.errors import ClaimLost, Conflict, InvalidToken
+from picas.errors import ClaimLost, Conflict, InvalidToken, Unsupported
 from picas.lifecycle import Claimant, Doc, Edit, Outcome, State, state_of
 from picas.rows import Row
 from picas.selectors import Selector
@@ -60,6 +60,10 @@ class Capabilities:
     """It has views that people write in JavaScript, and users: `TokenStore.server` is there."""
     wakes_for_work_only: bool = False
     """`TokenStore.wait` wakes for tokens that came to wait, not for every change."""
+    kept_counts: bool = False
+    """`TokenStore.count` of all tokens reads no token, however many there are."""
+    roles: bool = False
+    """Whoever makes a pool gives others the rights to work it: `TokenStore.grant`."""
     exact_digests: bool = True
     """The digest in the stub of an attachment is that of its bytes."""
     exact_numbers: bool = True
@@ -208,10 +212,6 @@ class ViewServer(ABC):
         """
 
     @abstractmethod
-    def findings(self) -> Iterator[tuple[str, str]]:
-        """What there is to know of the server, each with ``ok``, ``warn`` or ``bad``."""
-
-    @abstractmethod
     def users(self) -> list[dict[str, Any]]:
         """The users of the server: ``name`` and ``roles`` of each."""
 
@@ -351,6 +351,17 @@ class TokenStore(ABC):
     @abstractmethod
     def check(self, *, mend: bool = False) -> list[Problem]:
         """What is wrong with the database itself; nothing when the list is empty."""
+
+    def findings(self) -> Iterator[tuple[str, str]]:
+        """What there is to know of the server, each with ``ok``, ``warn`` or ``bad``; nothing where there is none."""
+        return iter(())
+
+    def grant(self, role: str) -> None:
+        """Let a role of the database add, work and change tokens, but neither change views nor drop the pool.
+
+        Unsupported without ``capabilities.roles``.
+        """
+        raise Unsupported(f"pool {self.url} knows no roles: {role!r} cannot be given rights there")
 
     @abstractmethod
     def twin(self) -> TokenStore:

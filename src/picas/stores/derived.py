@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from picas import lifecycle, tokens
 from picas.errors import InvalidToken, StoreFailure
@@ -36,29 +36,25 @@ _BY_NUMBER = {number: state for state, number in STATES.items()}
 
 _random_bits = random.Random(os.urandom(32)).getrandbits  # one that asks the kernel each time is slow
 
+_LOCKED = STATES[State.LOCKED]
+
 T = TypeVar("T")
 
 
-class Columns(NamedTuple):
-    """State as a number, the priority turned round, when it may be claimed, who has it, and its needs as JSON."""
-
-    state: int
-    rank: int
-    not_before: float | None
-    pilot: str | None
-    requires: str | None
+Columns = tuple[int, int, "float | None", "str | None", "str | None"]
+"""State as a number, the priority turned round, when it may be claimed, who has it, and its needs as JSON."""
 
 
 def columns(doc: Mapping[str, Any]) -> Columns:
     """The columns of a document."""
-    state = state_of(doc)
+    state = STATES[state_of(doc)]
     priority, requires, not_before = doc.get("priority", 0), doc.get("requires"), doc.get("not_before")
-    claim = doc.get("claim") if state is State.LOCKED else None
-    return Columns(
-        STATES[state],
+    claim = doc.get("claim") if state == _LOCKED else None
+    return (
+        state,
         -priority if type(priority) is int else 0,
-        float(not_before) if isinstance(not_before, (int, float)) else None,
-        claim.get("pilot") if isinstance(claim, Mapping) and isinstance(claim.get("pilot"), str) else None,
+        None if not_before is None or not isinstance(not_before, (int, float)) else float(not_before),
+        claim["pilot"] if isinstance(claim, Mapping) and isinstance(claim.get("pilot"), str) else None,
         json.dumps(requires, sort_keys=True) if requires else None,
     )
 
@@ -90,7 +86,7 @@ def new_document(doc: Doc, *, as_given: bool = False) -> tuple[Doc, str]:
     else:
         tokens.check(doc)
     new = {**doc} if as_given else lifecycle.put(doc)
-    new["_rev"] = next_rev(None)
+    new["_rev"] = f"1-{_random_bits(64):016x}"
     return new, tokens.encode(new)
 
 

@@ -64,5 +64,5 @@ def _twin(self: Observed) -> TokenStore:
 _Complete: type[Observed] = type(
     "_Complete",
     (Observed,),
-    {verb: _timed(verb) for verb in TokenStore.__abstractmethods__} | {"twin": _twin},
+    {verb: _timed(verb) for verb in (*TokenStore.__abstractmethods__, "findings", "grant")} | {"twin": _twin},
 )

@@ -85,7 +85,7 @@ class CouchStore(TokenStore):
         self._pilots = Pilots(prompt, self.now, crowd)
         self._watcher = Watcher(lambda: Database(Http(address, login, clock)))
         self._swept_at = 0.0
-        self.server = Server(self._db, version, info, self._views_changed)
+        self.server: Server = Server(self._db, version, info, self._views_changed)
 
     @classmethod
     def open(cls, address: Address, *, create: bool = False) -> CouchStore:
@@ -254,6 +254,9 @@ class CouchStore(TokenStore):
             Problem(text=f"token {row['id']} has {row['value']} versions that two servers took at once; one is shown")
             for row in conflicts
         ]
+
+    def findings(self) -> Iterator[tuple[str, str]]:
+        return self.server.findings()
 
     def twin(self) -> CouchStore:
         return CouchStore(*self._opened)

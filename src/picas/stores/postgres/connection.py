@@ -6,6 +6,7 @@ A transaction whose COMMIT was sent and not answered is not simply repeated: its
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -24,8 +25,9 @@ __all__ = ["Database", "Sql", "Unsettled", "connect"]
 
 T = TypeVar("T")
 
-PATIENCE = 40.0
-"""Seconds until a server that does not answer is given up: longer than it waits for a lock itself."""
+PATIENCE = 30.0
+"""Seconds until a server that does not answer is given up: longer than it waits for a lock itself, and so short that
+a beat to which no answer comes can be repeated before the lease is over."""
 
 _CONNECT = 5
 _LOCK_TIMEOUT = 20
@@ -37,6 +39,9 @@ _SETTINGS = f"""SET lock_timeout = '{_LOCK_TIMEOUT}s'; SET statement_timeout = '
     SET idle_in_transaction_session_timeout = '60s'; SET jit = off; SET client_min_messages = error"""
 _AT_ONCE = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 _chance = random.SystemRandom()
+
+# What the driver warns of (that a broken connection could not be left tidily) is raised as an error as well.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 class Unsettled(StoreUnavailable):
@@ -57,7 +62,17 @@ class _Connection(psycopg.Connection[Any]):
     patience: float | None = PATIENCE
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        if timeout is not None or self.patience is None:
+            return super().wait(gen, interval, timeout)
+        until = time.monotonic() + self.patience
+        try:
+            return super().wait(gen, interval, self.patience)
+        except psycopg.OperationalError as error:
+            if time.monotonic() < until:
+                raise
+            # Leaving its pipeline would mean to wait once more.
+            self.close()
+            raise psycopg.OperationalError(f"no answer within {self.patience:.0f} s") from error
 
 
 class Sql:
@@ -151,12 +166,14 @@ class Database:
 
     def read(self, work: Callable[[Sql], T]) -> T:
         """Do what changes nothing and needs no transaction; anew when the connection turns out to be broken."""
+        until = time.monotonic() + PATIENCE
         for last in (False, True):
             connection = self._connected()
             try:
                 return work(Sql(connection, self._names))
             except psycopg.Error as error:
-                if last or not self._clear(connection, error):
+                is_broken = self._clear(connection, error)
+                if last or not is_broken or time.monotonic() > until:
                     raise translate(error, self.address) from error
         raise AssertionError
 
@@ -166,6 +183,7 @@ class Database:
         ``work`` may so be called several times. `Unsettled` when it cannot be known yet whether it took place.
         With ``patience`` None it may take as long as it takes; COPY goes only without ``pipelined``.
         """
+        until = time.monotonic() + PATIENCE
         for left in range(_TRIES - 1, -1, -1):
             sql = Sql(self._connected(), self._names)
             try:
@@ -179,7 +197,7 @@ class Database:
                         return outcome
                 elif not (is_broken or isinstance(error, _AT_ONCE)):
                     raise problem from error
-                if not left:
+                if not left or time.monotonic() > until:
                     raise problem from error
                 if not is_broken:
                     time.sleep(_chance.uniform(0.0, 0.2 / left))

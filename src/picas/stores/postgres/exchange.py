@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from picas import lifecycle, tokens
-from picas.errors import Conflict, InvalidToken
-from picas.lifecycle import Doc, Outcome, Reason, State, fence_of, holds
+from picas.errors import Conflict, InvalidToken, StoreUnavailable
+from picas.lifecycle import Doc, Outcome, Reason, State, fence_of, holds, state_of
 from picas.selectors import Selector, matches, to_postgres
 from picas.stores.base import Claim, Exchange, Settlement, lost
-from picas.stores.derived import STATES, chosen, columns, fits, next_rev, read
+from picas.stores.derived import STATES, chosen, fits, next_rev, read
 from picas.stores.postgres import files, rows
 from picas.stores.postgres.connection import Database, Sql, Unsettled
 from picas.stores.postgres.rows import Tally
@@ -91,7 +91,10 @@ class Exchanger:
     def _recall(self) -> None:
         """Find out about a step whose end was not known, and forget what it came to if it did not take place."""
         if self._number is not None:
-            if not self._database.took_place(self._number):
+            took_place = self._database.took_place(self._number)
+            if took_place is None:
+                raise StoreUnavailable("the server does not know yet what became of a write", hint="try again")
+            if not took_place:
                 self._accepted, self._ahead = self._before
             self._number = None
         if self._ahead:
@@ -109,7 +112,7 @@ def _carry_out(
     results, later = _results(settlements, now)
     revs = [settlements[place].doc["_rev"] for place in results]
     sent = rows.write(sql, list(results.values()), revs=revs) if results else None
-    done = [doc["_id"] for doc in results.values() if columns(doc).state == _DONE]
+    done = [doc["_id"] for doc in results.values() if _state(doc) == _DONE]
     waiting = sql.run("SELECT 1 FROM @waits WHERE needs = ANY(%s) LIMIT 1", done) if done else None
     # What goes back to the queue by its settlement is to be found there by the claim.
     queue = _Queue(sql, wish, selector, now)
@@ -118,7 +121,7 @@ def _carry_out(
     number = sql.ask_number()
     written = {row[0] for row in sent.fetchall()} if sent else set()
     stored = {place: doc for place, doc in results.items() if doc["_id"] in written}
-    tally = rows.changed([_LOCKED] * len(stored), [columns(doc).state for doc in stored.values()])
+    tally = rows.changed([_LOCKED] * len(stored), [_state(doc) for doc in stored.values()])
     for place, doc in stored.items():
         answers[place] = doc
     if waiting is not None and waiting.fetchall():
@@ -150,7 +153,7 @@ def _results(settlements: Sequence[Settlement], now: float) -> tuple[dict[int, D
             later.append(place)
             continue
         new = _settled(settlement, doc, now)
-        if isinstance(new, InvalidToken) or "_attachments" in new or columns(new).state == _TODO:
+        if isinstance(new, InvalidToken) or "_attachments" in new or _state(new) == _TODO:
             later.append(place)
         else:
             results[place] = files.with_stubs(rows.rewritten(new), settlement.attachments)
@@ -191,8 +194,8 @@ def _settle(sql: Sql, settlement: Settlement, tally: Tally, now: float) -> Answe
     files.add(sql, [(token_id, settlement.attachments)])
     rows.write(sql, [new])
     tally[_LOCKED] -= 1
-    tally[columns(new).state] += 1
-    sql.wakes |= columns(new).state == _TODO
+    tally[_state(new)] += 1
+    sql.wakes |= _state(new) == _TODO
     revs: dict[str, str] = {}
     rows.follow(sql, [(_LOCKED, new)], revs)
     return {**new, "_rev": revs.get(token_id, new["_rev"])}
@@ -252,6 +255,10 @@ class _Queue:
             if len(best) >= wish.count or len(best) < len(kept) or len(found) < self._limit:
                 return best
             self._after = found[-1][:2]
+
+
+def _state(doc: Doc) -> int:
+    return STATES[state_of(doc)]
 
 
 def _key(doc: Doc) -> _Key:

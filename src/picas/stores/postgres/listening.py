@@ -61,8 +61,8 @@ class Watcher:
                 if self._closed:
                     return False
                 if self._missed and self._connection is None:
-                    self._missed = False
                     self._open()
+                    self._missed = False  # not before: as long as the server is away, nothing has been told
                     return True
                 if self._came(min(_SLICE, max(0.0, until - time.monotonic()))):
                     return True

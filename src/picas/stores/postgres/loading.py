@@ -126,7 +126,7 @@ def _line(doc: Doc) -> str:
     """A document as a line of COPY's text format, in which a backslash begins what is not itself."""
     if "_attachments" in doc:
         raise InvalidToken(f"token {doc.get('_id')}: attachments are added one by one, not with the tokens")
-    new, text = new_document({name: value for name, value in doc.items() if name != "_rev"})
+    new, text = new_document(doc if "_rev" not in doc else {name: doc[name] for name in doc if name != "_rev"})
     state, rank, not_before, pilot, requires = columns(new)
     return "\t".join(
         (

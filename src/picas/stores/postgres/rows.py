@@ -35,14 +35,15 @@ __all__ = [
 ]
 
 _NAMES = "id, rev, state, rank, not_before, pilot, requires, doc"
-_ARRAYS = "%s::text[], %s::text[], %s::int2[], %s::int8[], %s::float8[], %s::text[], %s::text[], %s::text[]"
-_INSERT = f"""INSERT INTO @tokens ({_NAMES})
-    SELECT id, rev, state, rank, not_before, pilot, requires, doc::json FROM unnest({_ARRAYS}) AS n ({_NAMES})
+_GIVEN = """ROWS FROM (unnest(%s::text[]), unnest(%s::text[]), unnest(%s::int2[]), unnest(%s::int8[]),
+    unnest(%s::float8[]), unnest(%s::text[]), unnest(%s::text[]), json_array_elements(%s::json)"""
+"""Documents as arrays, a column each; JSON as one array, whose elements keep their text and need no quoting."""
+_INSERT = f"""INSERT INTO @tokens ({_NAMES}) SELECT {_NAMES} FROM {_GIVEN}) AS n ({_NAMES})
     ON CONFLICT (id) DO NOTHING RETURNING id"""
 _SET = """SET rev = n.rev, state = n.state, rank = n.rank, not_before = n.not_before, pilot = n.pilot,
-    requires = n.requires, doc = n.doc::json"""
-_UPDATE = f"UPDATE @tokens t {_SET} FROM unnest({_ARRAYS}) AS n ({_NAMES}) WHERE t.id = n.id"
-_UPDATE_CURRENT = f"""UPDATE @tokens t {_SET} FROM unnest({_ARRAYS}, %s::text[]) AS n ({_NAMES}, old)
+    requires = n.requires, doc = n.doc"""
+_UPDATE = f"UPDATE @tokens t {_SET} FROM {_GIVEN}) AS n ({_NAMES}) WHERE t.id = n.id"
+_UPDATE_CURRENT = f"""UPDATE @tokens t {_SET} FROM {_GIVEN}, unnest(%s::text[])) AS n ({_NAMES}, old)
     WHERE t.id = n.id AND t.rev = n.old RETURNING t.id"""
 _MET = """SELECT t.id, t.doc::text FROM @tokens t WHERE t.id = ANY(%s) AND t.state = 5 AND NOT EXISTS (
     SELECT FROM @waits w LEFT JOIN @tokens o ON o.id = w.needs WHERE w.id = t.id AND o.state IS DISTINCT FROM 3)"""
@@ -121,7 +122,7 @@ def add(sql: Sql, docs: Sequence[Doc], *, as_given: bool = False) -> dict[str, s
         made.setdefault(new["_id"], new)
     found = {row[0] for row in sql.rows(_INSERT, *_arrays(list(made.values())))}
     added = [doc for token_id, doc in made.items() if token_id in found]
-    note(sql, changed([], [columns(doc).state for doc in added]))
+    note(sql, changed([], [columns(doc)[0] for doc in added]))
     revs = {doc["_id"]: doc["_rev"] for doc in added}
     follow(sql, [(None, doc) for doc in added], revs)
     return revs
@@ -140,7 +141,7 @@ def replace(sql: Sql, changes: Sequence[tuple[int, Doc]], *, checked: bool = Fal
         for doc in news:
             tokens.encode(doc)
     write(sql, news)
-    states = [columns(doc).state for doc in news]
+    states = [columns(doc)[0] for doc in news]
     sql.wakes |= _TODO in states
     note(sql, changed([old for old, _ in changes], states))
     revs: dict[str, str] = {}
@@ -153,7 +154,7 @@ def follow(sql: Sql, changes: Sequence[tuple[int | None, Doc]], revs: dict[str, 
 
     ``revs`` is told the revisions of those that were written once more.
     """
-    states = [(old, columns(doc).state, doc) for old, doc in changes]
+    states = [(old, columns(doc)[0], doc) for old, doc in changes]
     ended = [doc["_id"] for old, new, doc in states if old == _HELD != new]
     if ended:
         sql.run("DELETE FROM @waits WHERE id = ANY(%s)", ended)
@@ -210,10 +211,11 @@ def _release_met(sql: Sql, ids: set[str]) -> dict[str, str]:
         return {}
     write(sql, met)
     sql.run("DELETE FROM @waits WHERE id = ANY(%s)", [doc["_id"] for doc in met])
-    note(sql, changed([_HELD] * len(met), [columns(doc).state for doc in met]))
+    note(sql, changed([_HELD] * len(met), [columns(doc)[0] for doc in met]))
     return {doc["_id"]: doc["_rev"] for doc in met}
 
 
-def _arrays(docs: Sequence[Doc]) -> tuple[list[Any], ...]:
-    rows = [(doc["_id"], doc["_rev"], *columns(doc), tokens.dumps(doc)) for doc in docs]
-    return tuple(map(list, zip(*rows, strict=True))) if rows else ([],) * 8
+def _arrays(docs: Sequence[Doc]) -> list[Any]:
+    found = [(doc["_id"], doc["_rev"], *columns(doc)) for doc in docs]
+    arrays = list(map(list, zip(*found, strict=True))) if found else [[]] * 7
+    return [*arrays, f"[{','.join(map(tokens.dumps, docs))}]"]

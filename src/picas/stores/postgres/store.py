@@ -27,7 +27,7 @@ from picas.stores.base import (
 )
 from picas.stores.derived import STATES, read
 from picas.stores.inline import stub
-from picas.stores.postgres import checks, files, loading, rows, schema
+from picas.stores.postgres import checks, files, loading, rows, schema, server
 from picas.stores.postgres.address import Address
 from picas.stores.postgres.connection import Database, Sql
 from picas.stores.postgres.exchange import Exchanger
@@ -51,6 +51,8 @@ class PostgresStore(TokenStore):
         shared=True,
         atomic_load=True,
         wakes_for_work_only=True,
+        kept_counts=True,
+        roles=True,
         note="PostgreSQL 14 and later; conditions with ~ are told by Python, not by the server",
     )
 
@@ -308,6 +310,12 @@ class PostgresStore(TokenStore):
 
     def check(self, *, mend: bool = False) -> list[Problem]:
         return checks.check(self._db, mend=mend)
+
+    def findings(self) -> Iterator[tuple[str, str]]:
+        return server.findings(self._db)
+
+    def grant(self, role: str) -> None:
+        schema.grant(self._db, role)
 
     def twin(self) -> PostgresStore:
         return PostgresStore(Database(self._db.address))

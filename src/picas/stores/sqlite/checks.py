@@ -14,6 +14,9 @@ from picas.stores.sqlite.connection import Database
 __all__ = ["check"]
 
 _ABANDONED_AFTER = 86400.0
+_PAGE = 5000
+_ROWS = """SELECT seq, id, rev, state, rank, not_before, pilot, requires, doc FROM tokens
+    WHERE seq > ? ORDER BY seq LIMIT ?"""
 
 
 def check(db: Database, *, mend: bool) -> list[Problem]:
@@ -25,16 +28,16 @@ def check(db: Database, *, mend: bool) -> list[Problem]:
 
 
 def _columns(db: Database, *, mend: bool) -> Iterator[Problem]:
-    for seq, token_id, rev, *derived, text in db.rows(
-        "SELECT seq, id, rev, state, rank, not_before, pilot, requires, doc FROM tokens"
-    ):
-        doc = read(text)
-        if (token_id, rev, *derived) == (doc["_id"], doc["_rev"], *columns(doc)):
-            continue
-        if mend:
-            with db.transaction() as sql:
-                rows.replace(sql, seq, None, doc, checked=True)
-        yield Problem(text=f"token {token_id}: an index column disagrees with the document", mended=mend)
+    seq = -1
+    while found := db.rows(_ROWS, seq, _PAGE):
+        for seq, token_id, rev, *derived, text in found:
+            doc = read(text)
+            if (token_id, rev, *derived) == (doc["_id"], doc["_rev"], *columns(doc)):
+                continue
+            if mend:
+                with db.transaction() as sql:
+                    rows.replace(sql, seq, None, doc, checked=True)
+            yield Problem(text=f"token {token_id}: an index column disagrees with the document", mended=mend)
 
 
 def _orphans(db: Database, *, mend: bool) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ import apsw
 from picas.errors import InvalidToken
 from picas.lifecycle import Doc, State
 from picas.stores.base import Loaded
-from picas.stores.derived import STATES, read
+from picas.stores.derived import STATES, columns, new_document, read
 from picas.stores.sqlite import rows
 from picas.stores.sqlite.connection import Database, Sql
 
@@ -82,7 +82,7 @@ class _Reader:
         for doc in self._docs:
             if "_attachments" in doc:
                 raise InvalidToken(f"token {doc.get('_id')}: attachments are added one by one, not with the tokens")
-            values = rows.stage_values({name: value for name, value in doc.items() if name != "_rev"})
-            self.last_id = values[0]
-            yield values
+            new, text = new_document(doc if "_rev" not in doc else {name: doc[name] for name in doc if name != "_rev"})
+            self.last_id = new["_id"]
+            yield (self.last_id, new["_rev"], *columns(new), text)
             self.count += 1

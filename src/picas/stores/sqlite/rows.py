@@ -57,7 +57,7 @@ def replace(sql: Sql, seq: int, old: State | None, doc: Doc, *, checked: bool = 
     text = tokens.dumps(doc) if checked else tokens.encode(doc)
     derived = columns(doc)
     sql.execute(_UPDATE, (doc["_rev"], *derived, text, seq))
-    new = state_numbered(derived.state)
+    new = state_numbered(derived[0])
     if new is State.DONE and old is not State.DONE:
         release_dependents(sql, doc["_id"])
     if old is State.HELD and new is not State.HELD:
