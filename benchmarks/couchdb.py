@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from picas.stores import TokenStore, open_store
 from pilots import Work, work
 from programs import Failed
 from report import machine, number, table
+from servers import couchdb_at
 
 if TYPE_CHECKING:
     from support.couchdb_server import CouchServer  # type: ignore[import-not-found]
@@ -263,24 +263,6 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-@contextmanager
-def server_at(url: str, folder: Path) -> Iterator[CouchServer]:
-    """The server at an address, else the one that the tests would take."""
-    sys.path.append(str(HERE.parent / "tests"))
-    from support.couchdb_server import Missing, get_server
-
-    if url:
-        os.environ[VARIABLE] = url
-    try:
-        server = get_server(folder)
-    except Missing as problem:
-        raise SystemExit(f"no server: {problem}") from None
-    try:
-        yield server
-    finally:
-        server.close()
-
-
 def numbers(text: str) -> list[int]:
     """``1,16`` as integers; an empty text is none."""
     return [int(word) for word in text.split(",") if word]
@@ -304,7 +286,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, print the table, and exit 1 when picas ran a token twice, left one, lost a pilot or failed."""
     args = arguments()
-    with tempfile.TemporaryDirectory(prefix="picas-bench-") as name, server_at(args.server, Path(name)) as server:
+    with tempfile.TemporaryDirectory(prefix="picas-bench-") as name, couchdb_at(args.server, Path(name)) as server:
         header = f"{machine()}\nserver: {server.flavour} {server.version}, on {server.url}"
         plan = Plan(
             server=server,

@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import resource
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing.synchronize import Barrier
@@ -30,9 +28,7 @@ from picas.stores.base import Claim, Settlement, TokenStore
 from picas.tokens import loads
 from picas.views import View
 from report import machine, number, table
-
-SETTINGS = "shared_buffers = 1GB\nmax_wal_size = 4GB\ncheckpoint_timeout = 15min"
-"""Of a PostgreSQL that is started here, besides what it has by itself: what any guide to it says of memory and log."""
+from servers import STORES, Place, place_of
 
 T = TypeVar("T")
 Spawn = multiprocessing.get_context("spawn")
@@ -79,30 +75,6 @@ def lines(count: int) -> Iterator[Doc]:
     for n in range(count):
         token: Doc = loads(f'{{"_id": "t{n:09d}", "type": "token", "lock": 0, "done": 0, "input": "run {n}"}}')
         yield token
-
-
-@contextmanager
-def place_of(store: str, folder: Path) -> Iterator[str]:
-    """Where new pools are made: a folder, or a server, the one that the variable names or one that is started here."""
-    if store == "sqlite":
-        yield f"{folder}/"
-        return
-    sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-    import support.postgres_server as postgres  # type: ignore[import-not-found]
-
-    named = os.environ.get(postgres.VARIABLE)
-    programs = None if named else postgres.find_programs()
-    server = postgres.PostgresServer(named) if named else postgres.OwnServer(programs, folder=folder.parent, settings=SETTINGS)
-    print("server:", server.run("SELECT version()", rows=True)[0][0], end="\n\n", flush=True)
-    try:
-        yield f"{server.url}/"
-    finally:
-        server.close()
-
-
-def url_of(place: str, name: str) -> str:
-    """The address of a new pool."""
-    return f"{place}{name}.db" if place.startswith("/") else f"{place}{name.replace('-', '_')}"
 
 
 def exchange(store: TokenStore, held: list[Doc], count: int, pilot: str) -> list[Doc]:
@@ -174,9 +146,9 @@ def load(url: str, count: int, _pilot: str, _barrier: Any) -> tuple[float, float
     return seconds, growth
 
 
-def measure_sizes(place: str, sizes: list[int], batch: int, rounds: int = 60) -> list[Size]:
+def measure_sizes(place: Place, sizes: list[int], batch: int, rounds: int = 60) -> list[Size]:
     """Load a pool of each size; then, in turns, exchange batches on all, count them and look at a first page."""
-    urls = [url_of(place, f"size-{size}") for size in sizes]
+    urls = [place.url(f"size-{size}") for size in sizes]
     loads_ = [in_processes(1, load, url, size)[0] for url, size in zip(urls, sizes, strict=True)]
     stores = [open_store(url) for url in urls]
     exchanges = exchange_turns(stores, batch, rounds)
@@ -263,7 +235,7 @@ def number_of(text: str) -> int:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--store", choices=STORES, default="sqlite")
     parser.add_argument("--tokens", type=number_of, default=20_000, help="in each pool of the first table")
     parser.add_argument("--processes", type=numbers, default=[1, 16], help="a list with commas (default 1,16)")
     parser.add_argument("--batches", type=numbers, default=[1, 8, 32, 128], help="(default 1,8,32,128)")
@@ -277,15 +249,16 @@ def main() -> int:
     """Measure and print both tables."""
     args = arguments()
     print(machine(Path(args.folder)), f"store: {args.store}", sep="\n", end="\n\n", flush=True)
-    with tempfile.TemporaryDirectory(prefix="picas-bench-", dir=args.folder) as name:
-        with place_of(args.store, Path(name)) as place:
-            rates = [
-                measure_rate(url_of(place, f"rate-{p}-{b}"), args.tokens, p, b)
-                for p in args.processes
-                for b in args.batches
-            ]
-            print(show_rates(rates), end="\n\n", flush=True)
-            sizes = measure_sizes(place, args.claims_at, batch=32) if args.claims_at else []
+    with (
+        tempfile.TemporaryDirectory(prefix="picas-bench-", dir=args.folder) as name,
+        place_of(args.store, Path(name)) as place,
+    ):
+        print(*([f"server: {place.about}\n"] if place.about else []), sep="\n", flush=True)
+        rates = [
+            measure_rate(place.url(f"rate-{p}-{b}"), args.tokens, p, b) for p in args.processes for b in args.batches
+        ]
+        print(show_rates(rates), end="\n\n", flush=True)
+        sizes = measure_sizes(place, args.claims_at, batch=32) if args.claims_at else []
     print(show_sizes(sizes, 32) if sizes else "")
     if args.json:
         figures = {"rates": [asdict(rate) for rate in rates], "sizes": [asdict(size) for size in sizes]}

@@ -1,10 +1,12 @@
-"""Write ``docs/commands.md`` from the help that each command prints: ``python docs/generate.py [--check]``.
+"""Write what the docs have from the program itself: ``python docs/generate.py [--check]``.
 
-With ``--check`` nothing is written; exit code 1 when the page is not what would be written.
+``docs/commands.md`` is the help that each command prints, the table in ``docs/stores.md`` what each store says it can
+do. With ``--check`` nothing is written; exit code 1 when a page is not what would be written.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -13,6 +15,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("commands.md")
+STORES = Path(__file__).with_name("stores.md")
+BEGIN, END = "<!-- capabilities: written by docs/generate.py -->\n", "<!-- end of capabilities -->"
+QUESTIONS = {
+    "durable": "what was acknowledged survives the process and the machine",
+    "shared": "several processes can work on it at once",
+    "atomic_load": "`add` adds all tokens or none",
+    "wakes_for_work_only": "idle pilots wake for tokens that came to wait only, not for every change",
+    "kept_counts": "counting all tokens reads none",
+    "exact_numbers": "numbers keep their kind and sign (1.0 is not 1, -0.0 is not 0.0)",
+    "exact_digests": "the digest of a file is that of its bytes",
+    "javascript": "views in JavaScript, and users",
+    "roles": "roles with rights (`picas pool create --grant`)",
+}
+"""The fields of `Capabilities`, in words."""
 
 INTRO = """# Commands
 
@@ -54,16 +70,48 @@ def page() -> str:
     )
 
 
+def capabilities() -> str:
+    """The table of stores: a row for each thing that one may be able to do."""
+    from picas.stores.base import Capabilities
+    from picas.stores.couchdb import CouchStore
+    from picas.stores.memory import MemoryStore
+    from picas.stores.postgres import PostgresStore
+    from picas.stores.sqlite import SqliteStore
+
+    stores = {"SQLite": SqliteStore, "CouchDB": CouchStore, "PostgreSQL": PostgresStore, "memory": MemoryStore}
+    fields = [field.name for field in dataclasses.fields(Capabilities) if field.name != "note"]
+    head = f"| | {' | '.join(stores)} |\n|{'---|' * (len(stores) + 1)}\n"
+    answers = [[getattr(store.capabilities, name) for store in stores.values()] for name in sorted(fields, key=order)]
+    lines = zip(sorted(fields, key=order), answers, strict=True)
+    return head + "".join(f"| {QUESTIONS[name]} | {' | '.join(map(said, row))} |\n" for name, row in lines)
+
+
+def order(name: str) -> int:
+    """Where a field stands in the table."""
+    return list(QUESTIONS).index(name)
+
+
+def said(value: bool) -> str:
+    """An answer."""
+    return "yes" if value else "no"
+
+
+def stores_page() -> str:
+    """The page on stores with its table as it should be."""
+    before, _, rest = STORES.read_text(encoding="utf-8").partition(BEGIN)
+    return f"{before}{BEGIN}{capabilities()}{END}{rest.partition(END)[2]}"
+
+
 def main(words: list[str]) -> int:
-    """Write the page, or compare it."""
-    text = page()
-    if words != ["--check"]:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write("docs/commands.md is not what the commands print for --help: run `make docs`\n")
-    return 1
+    """Write the pages, or compare them."""
+    wrong = 0
+    for path, text in ((PAGE, page()), (STORES, stores_page())):
+        if words != ["--check"]:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.stderr.write(f"docs/{path.name} is not what the program says of itself: run `make docs`\n")
+            wrong = 1
+    return wrong
 
 
 if __name__ == "__main__":

@@ -9,43 +9,39 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
-from picas import lifecycle, tokens
-from picas.errors import Conflict, InvalidToken, UsageError
-from picas.lifecycle import Doc, State, state_of
+from picas import tokens
+from picas.arrivals import Arrivals, Moved, bare
+from picas.errors import InvalidToken, UsageError
 from picas.pool import Pool, Selection
 from picas.views import MONITOR, Design
 
-__all__ = ["FORMAT", "Moved", "export_lines", "import_lines"]
+__all__ = ["FORMAT", "Counter", "Measured", "Moved", "export_lines", "file_lines", "import_lines", "line", "uncounted"]
 
 FORMAT = 1
 
 _PIECE_BYTES = 3 << 18
-_BATCH = 200
+
+_Item = TypeVar("_Item")
+Counter = Callable[[Iterable[_Item]], Iterator[_Item]]
+"""Passes tokens on and counts them, for whoever wants to see how far it is."""
 
 
-@dataclass
-class Moved:
-    """How many tokens and attachments were moved, and how many tokens were there already."""
-
-    tokens: int = 0
-    existing: int = 0
-    attachments: int = 0
-    left_out: list[str] = field(default_factory=list)
-    """Design documents that the pool cannot have."""
+def uncounted(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Items as they come."""
+    yield from items
 
 
-def export_lines(pool: Pool, selection: Selection, moved: Moved) -> Iterator[str]:
+def export_lines(pool: Pool, selection: Selection, moved: Moved, count: Counter[Any] = uncounted) -> Iterator[str]:
     """The lines of an export, counted in ``moved`` as they come.
 
     Views in JavaScript go along as they are written, for pools that run them.
     """
-    yield _line({"picas-export": FORMAT, "pool": pool.url})
+    yield line({"picas-export": FORMAT, "pool": pool.url})
     for design in pool.store.designs():
         if design != MONITOR:
             views = (
@@ -54,39 +50,48 @@ def export_lines(pool: Pool, selection: Selection, moved: Moved) -> Iterator[str
                 else {}
             )
             source = design.selector and design.selector.source
-            yield _line({"design": {"name": design.name, "selector": source, **views}})
-    for doc in pool.select(selection):
+            yield line({"design": {"name": design.name, "selector": source, **views}})
+    for doc in count(pool.select(selection)):
         moved.tokens += 1
-        yield _line({"token": _bare(doc)})
+        yield line({"token": bare(doc)})
         for name, stub in doc.get("_attachments", {}).items():
+            try:
+                chunks = pool.store.get_attachment(doc["_id"], name)
+            except KeyError:
+                # Somebody took it away since the token was read, with the token perhaps.
+                moved.gone.append(f"{doc['_id']}/{name}")
+                continue
             moved.attachments += 1
-            yield from _attachment(pool, doc["_id"], name, stub.get("content_type", "application/octet-stream"))
-    yield _line({"end": {"tokens": moved.tokens}})
+            read = Measured(chunks)
+            yield from file_lines(doc["_id"], name, stub.get("content_type", "application/octet-stream"), read)
+            if not read.agrees(stub, digests=pool.store.capabilities.exact_digests):
+                moved.gone.append(f"{doc['_id']}/{name}")
+    yield line({"end": {"tokens": moved.tokens}})
 
 
-def import_lines(pool: Pool, lines: Iterable[str], on_token: Callable[[Moved], None] | None = None) -> Moved:
+def import_lines(pool: Pool, lines: Iterable[str], count: Counter[Any] = uncounted) -> Moved:
     """Add what an export holds; tokens that are there already stay as they are, so that it can be repeated.
 
-    A token that was locked comes in as todo: nobody here holds it. InvalidToken names the line that is wrong; what came
-    before it has been added.
+    A token that was locked comes in as todo: nobody here holds it. None can be claimed before its files are there; one
+    that an import which was cut short left without some is completed. InvalidToken names the line that is wrong; what
+    came before it has been added, but for a token whose files may not have been read to the end.
     """
-    moved, reader = Moved(), _Reader(pool)
-    number = 0
+    moved = Moved()
+    reader = _Reader(pool, moved)
     try:
-        for number, line in enumerate(lines, 1):
-            reader.take(tokens.loads(line), number, moved)
-            if on_token is not None:
-                on_token(moved)
-        reader.flush(moved)
+        for _ in count(reader.tokens(lines)):
+            pass
+        reader.arrivals.flush(whole=reader.ended)
     except (ValueError, UsageError, KeyError, TypeError, binascii.Error) as error:
-        reader.flush(moved)
+        reader.arrivals.flush(whole=False)
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InvalidToken(f"line {number}: {what}", hint="what came before it has been imported") from None
+        raise InvalidToken(f"line {reader.number}: {what}", hint="what came before it has been imported") from None
     finally:
-        reader.close()
+        reader.arrivals.close()
     if not reader.ended:
         raise InvalidToken(
-            f"the export ends after line {number}, before its end", hint="the file was cut; import it whole"
+            f"the export ends after line {reader.number}, before its end",
+            hint="the file was cut; what is in it has been imported, but perhaps for its last token",
         )
     return moved
 
@@ -94,106 +99,88 @@ def import_lines(pool: Pool, lines: Iterable[str], on_token: Callable[[Moved], N
 class _Reader:
     """What the next line may be, given those before it."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, moved: Moved) -> None:
         self._pool = pool
-        self._batch: list[Doc] = []
-        self._last: Doc = {}
-        self._file: IO[bytes] | None = None
+        self._moved = moved
+        self.arrivals = Arrivals(pool, moved)
         self.ended = False
+        self.number = 0
 
-    def take(self, line: Any, number: int, moved: Moved) -> None:
-        if not isinstance(line, dict) or (number == 1) is not ("picas-export" in line):
+    def tokens(self, lines: Iterable[str]) -> Iterator[int]:
+        """Take in all lines; the number of each that is a token."""
+        for self.number, text in enumerate(lines, 1):
+            if self._take(tokens.loads(text)):
+                yield self.number
+
+    def _take(self, read: Any) -> bool:
+        first = self.number == 1
+        if not isinstance(read, dict) or first is not ("picas-export" in read):
             raise ValueError("this is not an export of a picas pool")
-        if number == 1 and line["picas-export"] != FORMAT:
-            raise ValueError(f"exports of format {line['picas-export']} are not known here; upgrade picas")
+        if first and read["picas-export"] != FORMAT:
+            raise ValueError(f"exports of format {read['picas-export']} are not known here; upgrade picas")
         if self.ended:
             raise ValueError("there is more after the end")
-        for kind, act in (("design", self._design), ("token", self._token), ("attachment", self._attachment)):
-            if kind in line:
-                act(line[kind], moved)
-        self.ended = "end" in line
+        if "design" in read:
+            self._design(read["design"])
+        if "token" in read:
+            self.arrivals.token(read["token"])
+        if "attachment" in read:
+            self._piece(read["attachment"])
+        self.ended = "end" in read
+        return "token" in read
 
-    def _design(self, value: Any, moved: Moved) -> None:
+    def _design(self, value: Any) -> None:
         if value.get("javascript") is None:
             self._pool.store.install(Design.from_source(value["name"], value["selector"]))
         elif self._pool.store.capabilities.javascript:
             self._pool.store.install(Design.handwritten(value["name"], value["javascript"]))
         else:
-            moved.left_out.append(value["name"])
+            self._moved.left_out.append(value["name"])
 
-    def close(self) -> None:
-        """Let go of a file that was cut."""
-        if self._file is not None:
-            self._file.close()
-
-    def _token(self, doc: Doc, moved: Moved) -> None:
-        if not isinstance(doc, dict):
-            raise ValueError("a token is an object")
-        if state_of(doc) is State.LOCKED:
-            doc = lifecycle.reset(doc)
-        # By itself, so that what is wrong with it is not said of those that came with it.
-        tokens.check_id(doc.get("_id"))
-        tokens.encode(doc)
-        self._last = doc
-        self._batch.append(doc)
-        if len(self._batch) >= _BATCH:
-            self.flush(moved)
-
-    def flush(self, moved: Moved) -> None:
-        """Add the tokens that were gathered."""
-        if not self._batch:
-            return
-        docs, self._batch = self._batch, []
-        answers = self._pool.store.put(docs, as_given=True)
-        added = sum(not isinstance(rev, Conflict) for rev in answers)
-        moved.tokens += added
-        moved.existing += len(docs) - added
-
-    def _lacks(self, token_id: str, name: str) -> bool:
-        """Whether a file is still to come: one that an import cut short left out is made up for by the next.
-
-        A token of that id which is not, or no longer, the one in the export stays as it is.
-        """
-        doc = self._pool.get(token_id)
-        if doc is None or self._last.get("_id") != token_id or name in doc.get("_attachments", {}):
-            return False
-        return _bare(doc) == _bare(self._last)
-
-    def _attachment(self, piece: Any, moved: Moved) -> None:
-        self.flush(moved)
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the last piece
-        self._file.write(base64.b64decode(piece["data"], validate=True))
-        if not piece["last"]:
-            return
-        file, self._file = self._file, None
-        with file:
-            file.seek(0)
-            if self._lacks(piece["token"], piece["name"]):
-                store, kind = self._pool.store, piece["content_type"]
-                store.put_attachment(piece["token"], piece["name"], file, content_type=kind)
-                moved.attachments += 1
+    def _piece(self, piece: Any) -> None:
+        data = base64.b64decode(piece["data"], validate=True)
+        self.arrivals.piece(piece["token"], piece["name"], data, piece["content_type"], last=piece["last"])
 
 
-def _attachment(pool: Pool, token_id: str, name: str, content_type: str) -> Iterator[str]:
+def file_lines(token_id: str, name: str, content_type: str, chunks: Iterable[bytes]) -> Iterator[str]:
+    """A file of a token as lines, a piece in each."""
     common = {"token": token_id, "name": name, "content_type": content_type}
     held: bytes | None = None
-    for piece in _pieces(pool.store.get_attachment(token_id, name)):
+    for piece in _pieces(chunks):
         if held is not None:
-            yield _line({"attachment": {**common, "last": False, "data": base64.b64encode(held).decode()}})
+            yield line({"attachment": {**common, "last": False, "data": base64.b64encode(held).decode()}})
         held = piece
-    yield _line({"attachment": {**common, "last": True, "data": base64.b64encode(held or b"").decode()}})
+    yield line({"attachment": {**common, "last": True, "data": base64.b64encode(held or b"").decode()}})
+
+
+class Measured:
+    """Chunks of a file as they come, their length and MD5 when all have come."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self.length = 0
+        self._digest = hashlib.md5(usedforsecurity=False)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.length += len(chunk)
+            self._digest.update(chunk)
+            yield chunk
+
+    def agrees(self, stub: Mapping[str, Any], *, digests: bool) -> bool:
+        """Whether this is the file that a token lists; ``digests`` when the store's can be compared."""
+        if self.length != stub.get("length", self.length):
+            return False
+        digest = f"md5-{base64.b64encode(self._digest.digest()).decode()}"
+        return not digests or stub.get("digest", digest) == digest
+
+
+def line(value: dict[str, Any]) -> str:
+    """A value as a line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         for start in range(0, len(chunk), _PIECE_BYTES):
             yield chunk[start : start + _PIECE_BYTES]
-
-
-def _bare(doc: Doc) -> Doc:
-    return {name: value for name, value in doc.items() if name not in ("_rev", "_attachments")}
-
-
-def _line(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"

@@ -21,7 +21,7 @@ from picas.stores import open_store
 from picas.stores.base import Loaded, PilotRecord, TokenStore
 from picas.views import MONITOR, View
 
-__all__ = ["Changed", "Pool", "Selection", "connect"]
+__all__ = ["BATCH", "Changed", "Pool", "Selection", "awaited", "connect"]
 
 BATCH = 500
 """Documents per request where many are changed."""
@@ -98,6 +98,10 @@ class Pool:
         elif not selection.empty:
             yield from (doc for doc in self._pages(None, selection.where) if state_of(doc))
 
+    def documents(self) -> Iterator[Doc]:
+        """All that is in the pool, what is no token included, page by page as it is asked for."""
+        yield from self._pages(None, None)
+
     def count(self, design: str = MONITOR.name, where: Selector | None = None) -> dict[State, int]:
         """How many tokens are in each state."""
         return self.store.count(design, where)
@@ -143,17 +147,28 @@ class Pool:
         The pilot's record goes last, so that whoever dies on the way leaves the rest to the next. ``pilots`` are those
         that were just looked up.
         """
-        given_back = []
+        given_back, gone = [], set()
         for pilot in self.store.pilots() if pilots is None else pilots:
             if not pilot.lapsed:
                 continue
-            held = parse({"claim.pilot": pilot.id})
-            mine = self._pages(View(State.LOCKED), held)
-            report = self.change(list(mine), lambda doc, who=pilot.id: self._lose(doc, who))  # type: ignore[misc]
+            report = self.give_back(pilot.id)
             given_back += report.changed
             if not report.conflicts:
+                gone.add(pilot.id)
+        # One that came back meanwhile keeps its record: nobody would miss it if it claimed without one, and died.
+        for pilot in self.store.pilots() if gone else ():
+            if pilot.id in gone and pilot.lapsed:
                 self.store.forget(pilot.id)
         return given_back
+
+    def give_back(self, pilot: str) -> Changed:
+        """Give back the tokens of a pilot that is known to be gone, as lost."""
+        mine = self._pages(View(State.LOCKED), parse({"claim.pilot": pilot}))
+        return self.change(list(mine), lambda doc: self._lose(doc, pilot))
+
+    def release(self, docs: Iterable[Doc]) -> Changed:
+        """Let go, of held tokens, those that wait for others all of which are done."""
+        return self.change(docs, lambda doc: lifecycle.ready(doc) if self._is_free(doc) else None)
 
     def is_holding(self, pilots: Sequence[str]) -> bool:
         """Whether any of these pilots holds a token."""
@@ -164,6 +179,11 @@ class Pool:
         if state_of(doc) is not State.LOCKED or (doc.get("claim") or {}).get("pilot") != pilot:
             return None
         return lifecycle.lose(doc, self.store.now())
+
+    def _is_free(self, doc: Doc) -> bool:
+        if state_of(doc) is not State.HELD or not (needs := awaited(doc)):
+            return False
+        return all(state_of(need or {}) is State.DONE for part in _batches(needs) for need in self.store.get(part))
 
     def _by_id(self, selection: Selection) -> Iterator[Doc]:
         states = {view.state for view in selection.views}
@@ -207,6 +227,12 @@ class Pool:
 def connect(url: str = "picas.db", *, create: bool = False, username: str | None = None, password: str = "") -> Pool:
     """Open the pool at an address; ``create`` makes it when it is not there. ConfigError when there is none."""
     return Pool(open_store(url, create=create, username=username, password=password or None))
+
+
+def awaited(doc: Mapping[str, Any]) -> list[str]:
+    """The ids of the tokens that this one waits for."""
+    after = doc.get("after")
+    return [name for name in after if isinstance(name, str)] if isinstance(after, list) else []
 
 
 def _holds(where: Selector | None, doc: Doc) -> bool:

@@ -41,7 +41,7 @@ _HELP = {
     "explain": "Say why a token is where it is, and what next.",
     "pilot": "Pilots: run, list, stop.",
     "view": "Views with a condition: add, list, remove.",
-    "pool": "Pools: create, drop, copy, export, import, check.",
+    "pool": "Pools: create, drop, copy, export, import, archive, check.",
     "user": "Users of a CouchDB server: add, allow, list, new passwords.",
     "config": "Show which pool is meant, and why.",
     "doctor": "Check this machine and the pool.",

@@ -137,14 +137,23 @@ def print_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: 
     if form is Form.TABLE:
         return _table(columns, rows)
     if form is Form.JSON:
-        found = list(rows)
-        print_json({"rows": found})
-        return len(found)
+        return _json_rows(rows)
     count = 0
     for count, row in enumerate(rows, 1):
         if form is Form.CSV and count == 1:
             write(_csv(columns))
         write(_line(columns, row, form, key))
+    return count
+
+
+def _json_rows(rows: Iterable[Mapping[str, Any]]) -> int:
+    """One object with all rows, written as they come: what is cut off by an error has no end."""
+    head, foot = _json({"picas": SHAPE, "rows": []}, indent=2).split("[]")
+    write(f"{head}[")
+    count = 0
+    for count, row in enumerate(rows, 1):
+        write(("," if count > 1 else "") + f"\n{_json(row, indent=2)}".replace("\n", "\n    "))
+    write(("\n  ]" if count else "]") + f"{foot}\n")
     return count
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import IO, Any
 
 from picas import tokens
@@ -49,6 +50,17 @@ _SWEEP_EVERY = 60.0
 class CouchStore(TokenStore):
     """A pool in a CouchDB database, for any number of pilots anywhere."""
 
+    capabilities = Capabilities(
+        durable=True,
+        shared=True,
+        atomic_load=False,
+        javascript=True,
+        wakes_for_work_only=True,
+        kept_counts=True,
+        exact_digests=False,
+        exact_numbers=False,
+    )
+
     def __init__(
         self,
         address: Address,
@@ -60,16 +72,8 @@ class CouchStore(TokenStore):
     ) -> None:
         self.url = address.shown
         copies = (info.get("cluster") or {}).get("n", 1)
-        self.capabilities = Capabilities(
-            durable=True,
-            shared=True,
-            atomic_load=False,
-            javascript=True,
-            wakes_for_work_only=True,
-            exact_digests=False,
-            exact_numbers=False,
-            note=f"{version}" + (f", {copies} copies" if copies > 1 else ""),
-        )
+        note = f"{version}, {copies} copies" if copies > 1 else version
+        self.capabilities = replace(type(self).capabilities, note=note)
         crowd = crowd or Crowd()
         self._opened = address, login, clock, info, version, crowd
         self._clock = clock

@@ -7,6 +7,7 @@ applied to what is stored now, as long as its claim is in force.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from picas.stores.derived import STATES, chosen, fits, next_rev, read
 from picas.stores.postgres import files, rows
 from picas.stores.postgres.connection import Database, Sql, Unsettled
 from picas.stores.postgres.rows import Tally
+from picas.views import View
 
 __all__ = ["Exchanger"]
 
@@ -30,6 +32,10 @@ _UNBEGUN = Outcome(reason=Reason.STOPPED, give_back=True)
 _DONE, _LOCKED, _TODO = STATES[State.DONE], STATES[State.LOCKED], STATES[State.TODO]
 
 _HEAD = (-(1 << 62), -1)
+_SLOW = 0.01
+"""Seconds of looking at the head of the queue that are too many."""
+_RATIO, _LONGEST = 20, 5.0
+"""A look at the head takes a twentieth of the time at most; and it is looked at that often at least."""
 _LEAST = 32
 """Tokens that are looked at at least where not all of them need fit."""
 
@@ -54,6 +60,7 @@ class Exchanger:
         self._accepted: dict[_Key, Answer] = {}
         self._ahead: list[Doc] = []
         self._before: tuple[dict[_Key, Answer], list[Doc]] = ({}, [])
+        self._heads: dict[View, _Head] = {}
 
     def exchange(self, settlements: Sequence[Settlement], wish: Claim | None, selector: Selector | None) -> Exchange:
         """`TokenStore.exchange`; ``selector`` is that of the view claimed from."""
@@ -63,11 +70,15 @@ class Exchanger:
         wanted = wish.count if wish else 0
         left = [one for one, answer in zip(settlements, answers, strict=True) if answer is None]
         unbegun = [Settlement(doc=doc, outcome=_UNBEGUN) for doc in ahead[wanted:]]
-        rest = replace(wish, count=max(0, wanted - len(ahead))) if wish else None
+        rest = _beside(ahead, wish) if wish else None
+        head = self._heads.setdefault(wish.view, _Head()) if wish else _Head()
+
+        def carry_out(sql: Sql) -> _Outcome:
+            now = self._database.now()
+            return _carry_out(sql, [*left, *unbegun], _Queue(sql, rest, selector, head, now), now)
+
         try:
-            done = self._database.write(
-                lambda sql: _carry_out(sql, [*left, *unbegun], rest, selector, self._database.now())
-            )
+            done = self._database.write(carry_out)
         except Unsettled as error:
             made: _Outcome = error.outcome
             self._number = error.number
@@ -105,9 +116,14 @@ class Exchanger:
             self._ahead = [doc for doc in self._ahead if _holds(stored.get(doc["_id"], {}), doc)]
 
 
-def _carry_out(
-    sql: Sql, settlements: Sequence[Settlement], wish: Claim | None, selector: Selector | None, now: float
-) -> _Outcome:
+def _beside(ahead: Sequence[Doc], wish: Claim) -> Claim:
+    """The rest of a claim of which some was granted already: a token that one more loss would end stays alone."""
+    is_alone = any(lifecycle.is_suspect(doc) for doc in ahead)
+    count = 0 if is_alone else max(0, wish.count - len(ahead))
+    return replace(wish, count=count, suspects=wish.suspects and not ahead)
+
+
+def _carry_out(sql: Sql, settlements: Sequence[Settlement], queue: _Queue, now: float) -> _Outcome:
     answers: list[Answer | None] = [None] * len(settlements)
     results, later = _results(settlements, now)
     revs = [settlements[place].doc["_rev"] for place in results]
@@ -115,7 +131,6 @@ def _carry_out(
     done = [doc["_id"] for doc in results.values() if _state(doc) == _DONE]
     waiting = sql.run("SELECT 1 FROM @waits WHERE needs = ANY(%s) LIMIT 1", done) if done else None
     # What goes back to the queue by its settlement is to be found there by the claim.
-    queue = _Queue(sql, wish, selector, now)
     if not later:
         queue.ask()
     number = sql.ask_number()
@@ -201,10 +216,36 @@ def _settle(sql: Sql, settlement: Settlement, tally: Tally, now: float) -> Answe
     return {**new, "_rev": revs.get(token_id, new["_rev"])}
 
 
+class _Head:
+    """Where to begin to look for work: at the head of the queue, as a rule.
+
+    While somebody keeps a transaction open, what was claimed since cannot be cleared away, and each look at the head
+    has to step over all of it. When that takes long, looks begin where the last one found something, for a while.
+    """
+
+    def __init__(self) -> None:
+        self._after = _HEAD
+        self._until = 0.0
+
+    def after(self) -> tuple[int, int]:
+        """The place behind which to look."""
+        return self._after if time.monotonic() < self._until else _HEAD
+
+    def learn(self, seconds: float, first: tuple[int, int]) -> None:
+        """Take in how long a look at the head took, and where it found the first token."""
+        if seconds > _SLOW:
+            self._after = (first[0], first[1] - 1)
+            self._until = time.monotonic() + min(_LONGEST, _RATIO * seconds)
+
+    def forget(self) -> None:
+        """Look at the head next."""
+        self._until = 0.0
+
+
 class _Queue:
     """What waits in a view, and the claim of some of it: rows that others are about to claim are passed over."""
 
-    def __init__(self, sql: Sql, wish: Claim | None, selector: Selector | None, now: float) -> None:
+    def __init__(self, sql: Sql, wish: Claim | None, selector: Selector | None, head: _Head, now: float) -> None:
         self._sql = sql
         self._wish = wish if wish and wish.count > 0 else None
         self._now = now
@@ -215,7 +256,8 @@ class _Queue:
             AND (rank, seq) > (%s, %s) AND {condition}
             ORDER BY rank, seq LIMIT %s FOR UPDATE SKIP LOCKED"""
         self._unfit: set[str] = set()
-        self._after = _HEAD
+        self._head = head
+        self._begun = self._after = head.after()
         self._asked: Any = None
         self._limit = 0
 
@@ -241,20 +283,35 @@ class _Queue:
 
     def _candidates(self, wish: Claim) -> list[Doc]:
         """As many as are wanted; where some that were found do not fit, the next are asked for."""
-        kept: list[tuple[None, str | None, str]] = []
+        kept: dict[tuple[int, int], tuple[None, str | None, str]] = {}
         while True:
-            if self._asked is None:
-                self.ask()
-            found, self._asked = self._asked.fetchall(), None
-            for _, _, requires, text in found:
+            found = self._answer()
+            for rank, seq, requires, text in found:
                 if not fits(requires, wish.offer):
                     self._unfit |= {requires} if requires else set()
                 elif self._exact or self._selector is None or matches(self._selector, read(text)):
-                    kept.append((None, requires, text))
-            best = [doc for _, doc in chosen(kept, wish)]
-            if len(best) >= wish.count or len(best) < len(kept) or len(found) < self._limit:
+                    kept[rank, seq] = (None, requires, text)
+            best = [doc for _, doc in chosen([kept[place] for place in sorted(kept)], wish)]
+            if len(best) >= wish.count or len(best) < len(kept):
                 return best
-            self._after = found[-1][:2]
+            if len(found) >= self._limit:
+                self._after = found[-1][:2]
+            elif self._begun != _HEAD:
+                # What there is may lie before the place where this look began.
+                self._head.forget()
+                self._begun = self._after = _HEAD
+            else:
+                return best
+
+    def _answer(self) -> list[Any]:
+        if self._asked is None:
+            self.ask()
+        begun = time.monotonic()
+        found: list[Any] = self._asked.fetchall()
+        self._asked = None
+        if found and self._after == _HEAD:
+            self._head.learn(time.monotonic() - begun, found[0][:2])
+        return found
 
 
 def _state(doc: Doc) -> int:

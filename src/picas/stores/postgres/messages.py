@@ -46,6 +46,8 @@ def translate(error: psycopg.Error, address: Address) -> StoreError | ConfigErro
             f"pool {address.url}: role {user} has too few rights: {said}",
             hint="whoever made the pool gives them by `picas pool create --grant ROLE`",
         )
+    if isinstance(error, errors.UndefinedObject) and said.startswith("role "):
+        return StoreFailure(f"pool {address.url}: {said}", hint="an administrator makes it: CREATE ROLE NAME LOGIN")
     if isinstance(error, (errors.UndefinedTable, errors.InvalidSchemaName)):
         return NoPool(f"there is no pool at {address.url}", hint="`picas init` makes one in a database that is there")
     if error.sqlstate is None:

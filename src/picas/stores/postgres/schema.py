@@ -90,7 +90,7 @@ _RIGHTS = (
     ("USAGE", "SCHEMA {schema}"),
     (_VERBS, "{schema}.tokens, {schema}.waits, {schema}.tallies, {schema}.files, {schema}.chunks, {schema}.pilots"),
     ("SELECT", "{schema}.meta, {schema}.designs"),
-    ("USAGE", "SEQUENCE {schema}.bell"),
+    ("USAGE, SELECT", "SEQUENCE {schema}.bell"),
 )
 """What pilots and people need who add and work tokens, but not to change views, nor to drop the pool."""
 

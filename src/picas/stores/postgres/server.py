@@ -45,7 +45,10 @@ def _rights(db: Database) -> Iterator[Finding]:
     role, is_super, owns = db.one(_ROLE, db.address.schema)
     missing = [name for (name,) in db.rows(_RIGHTS, db.address.schema)]
     if missing:
-        yield "bad", f"role {role} may not work with {', '.join(missing)}; `picas pool create --grant {role}` gives that"
+        yield (
+            "bad",
+            f"role {role} may not work with {', '.join(missing)}; `picas pool create --grant {role}` gives that",
+        )
     elif is_super:
         yield "warn", f"role {role} is a superuser; pilots need only what `picas pool create --grant ROLE` gives"
     elif owns:
@@ -69,7 +72,10 @@ def _order(db: Database, values: dict[str, str]) -> Iterator[Finding]:
         yield "bad", "autovacuum is off: claims get slower with each token that is done"
     (oldest,) = db.one(_OLDEST)
     if oldest > _LONG:
-        yield "warn", f"a transaction has been open for {oldest / 60:.0f} min: what was deleted since is still in the way"
+        yield (
+            "warn",
+            f"a transaction has been open for {oldest / 60:.0f} min: what was deleted since is still in the way",
+        )
     live, dead = db.one(_DEAD, db.address.schema) or (0, 0)
     if dead > max(100_000, live):
         yield "warn", f"{dead:,} dead rows beside {live:,} tokens: the server does not keep up with clearing them away"
