@@ -1,4 +1,4 @@
-"""F1 over CouchDB's protocol: many pilots at once, and pilots that are killed; each token's result is accepted once."""
+"""F1 on every store: many pilots at once, and pilots that are killed; each token's result is accepted once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,25 @@ from support import pilots
 from support.checker import SIDE, check
 from support.couchdb_server import CouchServer
 from support.pilots import Site, until
+from support.postgres_server import PostgresServer
 
 
-@pytest.fixture
-def site(tmp_path: Path, couchdb_server: CouchServer) -> Iterator[Site]:
-    url = f"{couchdb_server.url}/{couchdb_server.database('pilots')}"
-    access = {"url": url, "username": couchdb_server.admin or "", "password": couchdb_server.password or ""}
-    with pilots.site(tmp_path, access=access) as made:
+@pytest.fixture(params=["sqlite", "couchdb", "postgres"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    with pilots.site(tmp_path, access=access(request)) as made:
         yield made
+
+
+def access(request: pytest.FixtureRequest) -> dict[str, str] | None:
+    """The address of a new pool on the store that is asked for, None for a file in the site's own folder."""
+    if request.param == "couchdb":
+        couchdb: CouchServer = request.getfixturevalue("couchdb_server")
+        url = f"{couchdb.url}/{couchdb.database('pilots')}"
+        return {"url": url, "username": couchdb.admin or "", "password": couchdb.password or ""}
+    if request.param == "postgres":
+        postgres: PostgresServer = request.getfixturevalue("postgres_server")
+        return {"url": postgres.address(postgres.database("pilots"))}
+    return None
 
 
 def waiting(site: Site) -> int:
@@ -75,6 +86,15 @@ def test_killed_pilots_cost_nothing_but_time(site: Site) -> None:
     site.add(*[f"sleep 0.02; {SIDE}"] * 300)
     kill_at_random(site, 5, 4, 90.0)
     assert check(site) == {State.DONE: 300}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_fifty_kills_among_twenty_pilots_on_five_thousand_tokens(site: Site) -> None:
+    """The size of the catalogue."""
+    site.add(*[f"sleep 0.02; {SIDE}"] * 5_000)
+    kill_at_random(site, 50, 20, 600.0)
+    assert check(site) == {State.DONE: 5_000}
 
 
 @pytest.mark.soak
