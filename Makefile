@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup fmt check test soak bench docs demo clean
+.PHONY: help setup fmt check test soak simulate bench docs demo clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -41,11 +41,15 @@ test: setup  ## all tests but the soaks
 soak: setup  ## the long runs
 	$(BIN)/python -m pytest -q -m soak
 
+simulate: setup  ## 10,000 pools in virtual time, each with other faults
+	$(BIN)/python tools/simulate.py --seeds 10000
+
 bench: setup  ## the benchmarks, beside the peers that are installed in .bench
 	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/stores.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/couchdb.py
+	$(BIN)/python benchmarks/scale.py
 
 docs: setup  ## write the generated pages
 	$(BIN)/python docs/generate.py

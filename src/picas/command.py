@@ -236,7 +236,9 @@ class CommandActor:
         if self._settler.is_away:
             return
         if now >= self._beat_at:
-            self._settler.guarded(self._beat)
+            if not self._settler.guarded(self._beat):
+                # Nothing is claimed before it has come through: nobody would miss a pilot that was never heard of.
+                return
             self._beat_at = now + self.options.lease / 3
         if now >= self._look_at:
             self._look_at = now + min(5.0, self.options.lease / 4) * self._chance.uniform(0.8, 1.0)
@@ -263,9 +265,10 @@ class CommandActor:
             self._dry = False
             log.warning("gave back %d tokens of pilots that fell silent", len(given_back))
         self._idleness.silent = [pilot.id for pilot in pilots if not pilot.alive and not pilot.lapsed]
-        # Of many pilots a few look often, and the others the more seldom the more there are.
-        if sum(pilot.id < self.id for pilot in pilots) >= _LOOKOUTS:
-            self._look_at += (self._look_at - time.monotonic()) * (len(pilots) / (2 * _LOOKOUTS))
+        # Of many pilots a few look often, and the others the more seldom the more there are. The dead look no more.
+        alive = [pilot.id for pilot in pilots if pilot.alive]
+        if sum(pilot < self.id for pilot in alive) >= _LOOKOUTS:
+            self._look_at += (self._look_at - time.monotonic()) * (len(alive) / (2 * _LOOKOUTS))
 
     def _end(self, holding: Holding, why: str) -> None:
         if holding.sent:
@@ -354,7 +357,11 @@ class CommandActor:
         return 0.02 if self._settler.waiting or self._dry else 0.25
 
     def _sign_off(self) -> None:
-        self._settler.guarded(lambda: self._store.forget(self.id))
+        """Have the record removed, unless tokens are left with it: the pilot's silence will give those back."""
+        if self._settler.waiting:
+            self._settler.exchange(None)
+        if not self._settler.waiting:
+            self._settler.guarded(lambda: self._store.forget(self.id))
 
     def _find_deadline(self) -> float | None:
         now = time.monotonic()

@@ -66,7 +66,8 @@ class Idleness:
         """Wait a little; whether the pool has changed."""
         now = time.monotonic()
         ends = [now + _SLICE, self._ready_at or now]
-        if self._since is not None:
+        if self._since is not None and self._since + self._patience > now:
+            # Once that is past it waits for what comes back by itself, in slices all the same.
             ends.append(self._since + self._patience)
         changed = self._pool.store.wait(max(0.0, min(ends) - now))
         self._misfits = 0 if changed else self._misfits

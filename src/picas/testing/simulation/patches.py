@@ -1,0 +1,62 @@
+"""Clocks, chance and names for the code under test: whatever its modules take from outside comes from the run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from picas import command
+from picas.pilot import idleness, settling
+from picas.stores.postgres import exchange, pilots
+from picas.testing.simulation.loop import BASE, Loop
+from picas.testing.simulation.network import carry_out
+
+__all__ = ["outside", "replaced"]
+
+
+@contextmanager
+def replaced(*what: tuple[Any, str, Any]) -> Iterator[None]:
+    """Attributes of modules and classes replaced, for a while."""
+    before = [(place, name, getattr(place, name)) for place, name, _ in what]
+    try:
+        for place, name, new in what:
+            setattr(place, name, new)
+        yield
+    finally:
+        for place, name, old in before:
+            setattr(place, name, old)
+
+
+@contextmanager
+def outside(loop: Loop, chance: random.Random, kept: list[Any]) -> Iterator[None]:
+    """Within it the pilot's modules live in the run: its time, its chance; results they would keep on disk go to
+    ``kept``.
+    """
+    clock = SimpleNamespace(
+        time=lambda: BASE + loop.now * loop.actor.rate + loop.actor.skew,
+        monotonic=lambda: 1000.0 + loop.now * loop.actor.rate,
+    )
+    machine = SimpleNamespace(urandom=chance.randbytes, getpid=lambda: 1, environ={"PICAS_SPOOL": "/nonexistent"})
+    host = SimpleNamespace(gethostname=lambda: f"node{chance.randrange(4)}")
+    dice = SimpleNamespace(SystemRandom=lambda: chance)
+
+    def keep(settlement: Any, why: str, folder: Any) -> str:
+        del folder
+        kept.append((settlement, why))
+        return "a folder"
+
+    with replaced(
+        (command, "time", clock),
+        (command, "os", machine),
+        (command, "socket", host),
+        (settling, "time", clock),
+        (settling, "random", dice),
+        (settling, "keep", keep),
+        (idleness, "time", clock),
+        (pilots, "time", clock),
+        (exchange, "_carry_out", carry_out),
+    ):
+        yield
