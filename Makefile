@@ -47,7 +47,9 @@ simulate: setup  ## 10,000 pools in virtual time, each with other faults
 bench: setup  ## the benchmarks, beside the peers that are installed in .bench
 	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/stores.py
+	$(BIN)/python benchmarks/stores.py --store postgres
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/couchdb.py
 	$(BIN)/python benchmarks/scale.py
 

@@ -22,6 +22,7 @@ QUESTIONS = {
     "shared": "several processes can work on it at once",
     "atomic_load": "`add` adds all tokens or none",
     "wakes_for_work_only": "idle pilots wake for tokens that came to wait only, not for every change",
+    "strict_order": "of equal priority the oldest goes first, also among many pilots",
     "kept_counts": "counting all tokens reads none",
     "exact_numbers": "numbers keep their kind and sign (1.0 is not 1, -0.0 is not 0.0)",
     "exact_digests": "the digest of a file is that of its bytes",

@@ -17,8 +17,10 @@ from support.couchdb_server import CouchServer
 from support.pilots import Site, until
 from support.postgres_server import PostgresServer
 
+SOAK = pytest.mark.soak
 
-@pytest.fixture(params=["sqlite", "couchdb", "postgres"])
+
+@pytest.fixture(params=[pytest.param("sqlite", marks=SOAK), "couchdb", "postgres"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     with pilots.site(tmp_path, access=access(request)) as made:
         yield made
@@ -106,6 +108,11 @@ def test_twenty_of_sixteen_pilots_killed_on_five_thousand_tokens(site: Site) -> 
     assert check(site) == {State.DONE: 5_000}
 
 
+@pytest.mark.parametrize(
+    "site",
+    ["couchdb", pytest.param("postgres", marks=SOAK), pytest.param("sqlite", marks=SOAK)],
+    indirect=True,
+)
 def test_sixty_four_pilots_on_fifty_tokens(site: Site) -> None:
     """None dies of contention, and none runs what another runs."""
     run_each_once(site, 50, 64)

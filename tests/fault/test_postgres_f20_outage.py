@@ -142,6 +142,7 @@ def _kill_under_load(server: OwnServer, site: Site, times: int) -> None:
     assert sum(pilot.report()["done"] for pilot in site.pilots) == number
 
 
+@pytest.mark.soak
 def test_a_server_that_is_killed_three_times(own_server: OwnServer, own_site: Site) -> None:
     _kill_under_load(own_server, own_site, 3)
 

@@ -60,6 +60,9 @@ class Capabilities:
     """It has views that people write in JavaScript, and users: `TokenStore.server` is there."""
     wakes_for_work_only: bool = False
     """`TokenStore.wait` wakes for tokens that came to wait, not for every change."""
+    strict_order: bool = True
+    """Of equal priority the oldest is claimed first, and a claim gets all it asks for while there are as many. Else
+    that is so for a pilot that is alone: of several each begins at a place of its own, and may get fewer."""
     kept_counts: bool = False
     """`TokenStore.count` of all tokens reads no token, however many there are."""
     roles: bool = False

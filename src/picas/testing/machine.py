@@ -291,10 +291,23 @@ class _Machine(RuleBasedStateMachine):
                 self.model.settle(held, outcome)
             else:
                 assert isinstance(answer, ClaimLost), f"{held.id}: a result came in with the old fence {held.fence}"
-        assert [doc["_id"] for doc in exchange.claimed] == self.model.next(count)
+        self._check_order([doc["_id"] for doc in exchange.claimed], count)
         for doc in exchange.claimed:
             self.model.claim(doc["_id"], pilot)
             self.claims.append(Held(doc=doc, pilot=pilot))
+
+    def _check_order(self, claimed: list[str], count: int) -> None:
+        """By priority, then age; of a store that keeps the latter for a lone pilot only, at least by priority."""
+        first = self.model.next(count)
+        if self.store.capabilities.strict_order or not first:
+            assert claimed == first
+            return
+        ready = self.model.next(len(self.model.tokens))
+        best = [self.model.tokens[name].priority for name in ready]
+        assert claimed, f"{len(ready)} tokens are ready"
+        assert set(claimed) <= set(ready)
+        assert len(set(claimed)) == len(claimed) <= count
+        assert [self.model.tokens[name].priority for name in claimed] == best[: len(claimed)]
 
     def _doc(self, name: str) -> Doc:
         token = self.model.tokens[name]

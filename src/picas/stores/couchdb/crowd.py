@@ -18,8 +18,6 @@ _ROOM = 16
 """Places to begin for each token that others hold."""
 _WIDEST = 1 << 17
 
-_EVERY, _LONGEST = 2.0, 30.0
-"""How often the index should be brought up to date by any pilot, and at the latest by each."""
 _BELIEVED = 10.0
 """Seconds for which the number of tokens that others hold is believed where there are others."""
 
@@ -31,7 +29,7 @@ class Crowd:
     """What a pilot knows of others: from their records, from reading the queue, and from claims that it lost to them.
 
     ``reach`` is how far behind the head it may begin: nought when it is alone. ``mine`` are the tokens it holds,
-    ``pilots`` how many there were when somebody last looked.
+    ``others`` how many the others hold or are about to claim, ``pilots`` how many there were when somebody last looked.
     """
 
     def __init__(self) -> None:
@@ -42,7 +40,7 @@ class Crowd:
         self.pilots = 1
         self._locked = 0
         self._learned_at = 0.0
-        self._others = 0
+        self.others = 0
         self._spread = 0
 
     def learn(self, top: Sequence[Mapping[str, Any]], kinds: Sequence[Mapping[str, Any]] | None, count: int) -> None:
@@ -54,8 +52,8 @@ class Crowd:
         if kinds is not None:
             self._locked = next((row["value"] for row in kinds if row["key"] == [LOCKED]), 0)
             self._learned_at = time.monotonic()
-        self._others = max(self._locked - self.mine, (self.pilots - 1) * count)
-        self.reach = min(_WIDEST, max(self._spread, _ROOM * self._others))
+        self.others = max(self._locked - self.mine, (self.pilots - 1) * count)
+        self.reach = min(_WIDEST, max(self._spread, _ROOM * self.others))
 
     def is_old(self) -> bool:
         """Whether it is time to count what others hold again."""
@@ -63,11 +61,7 @@ class Crowd:
 
     def share(self, count: int) -> int:
         """How many tokens are this pilot's part of the queue, when all claim so many; ``count`` when it is alone."""
-        return self.of_top_priority * count // (self._others + count) if self.reach else self.of_top_priority
-
-    def pause(self) -> float:
-        """Seconds after which this pilot has the index brought up to date again, so that all do often enough."""
-        return min(_LONGEST, _chance.uniform(0.5, 1.5) * _EVERY * self.pilots)
+        return self.of_top_priority * count // (self.others + count) if self.reach else self.of_top_priority
 
     def tried(self, claims: int, conflicts: int) -> None:
         """How claims went: the more were lost to others, the farther apart the next windows begin."""

@@ -119,6 +119,9 @@ class Exchanger:
             results = self._results(step, step.next_places(), current)
             tries = [] if waits and results else self._candidates(wish, step)
             waits = False
+            # A token that waits is held by nobody: its settlement is answered when the claim is written, not with it.
+            claimed = {doc["_id"] for doc in tries}
+            results = [(place, doc) for place, doc in results if doc["_id"] not in claimed]
             if results or tries:
                 self._write(step, results, tries)
             if step.done and self._release(step.done):
@@ -175,8 +178,8 @@ class Exchanger:
         now = self._now()
         mine = {doc["_id"] for doc in step.claimed}
         found = self._queue.candidates(wish, wish.count - len(step.claimed), now)
-        if step.claimed and any(lifecycle.is_suspect(doc) for doc in found):
-            return []
+        if step.claimed and any(lifecycle.is_suspect(doc) for doc in [*step.claimed, *found]):
+            return []  # Claimed alone.
         return [lifecycle.claim(doc, wish.claimant, now) for doc in found if doc["_id"] not in mine]
 
     def _write(self, step: _Step, results: list[tuple[int, Doc]], tries: list[Doc]) -> None:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 _AHEAD, _FEWEST, _MOST = 4, 32, 512
 """Tokens are read for so many claims of the same size at once, within these numbers: one that is claimed and settled
 between two readings is brought up to date in the server's index once, not twice."""
-_FRESH, _FRESH_IN_CROWD = 1.0, 20.0
+_FRESH, _FRESH_IN_CROWD = 1.0, 5.0
 """Seconds for which what was read ahead is believed; a claim of what changed meanwhile only conflicts. Longer where
 many pilots share the server, and each has a part of the queue to itself."""
 _PAGE = 200
@@ -63,7 +63,6 @@ class Queue:
         self._ahead: dict[View, list[Doc]] = {}
         self._places: dict[View, dict[str, Any]] = {}
         self._read_at = 0.0
-        self._stale_until = 0.0
         self._ends: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._odd: set[str] = set()
 
@@ -74,8 +73,6 @@ class Queue:
     def tried(self, claims: int, conflicts: int) -> None:
         """How claims went: those that were not lost to others are held now."""
         self._crowd.tried(claims, conflicts)
-        if 4 * conflicts > claims:
-            self._stale_until = 0.0
         if 2 * conflicts > claims:
             # Somebody else works here.
             self._ahead.clear()
@@ -83,7 +80,7 @@ class Queue:
 
     def enough(self, claimed: int, count: int) -> bool:
         """Whether so many claims will do: any, where others claim too and would be met again at once."""
-        return claimed >= count or (claimed > 0 and self._crowd.reach > 0)
+        return claimed >= count or (claimed > 0 and self._crowd.others > 0)
 
     def settled(self, count: int) -> None:
         """So many are held no more."""
@@ -192,10 +189,6 @@ class Queue:
         if place is not None:
             asked |= {"startkey": place["key"], "startkey_docid": place["id"]}
         queries = [asked, _TOP, self._dependents.query(), *([_KINDS] if self._crowd.is_old() else [])]
-        if place is not None and time.monotonic() < self._stale_until:
-            queries = [{**query, "update": "false"} for query in queries]
-        else:
-            self._stale_until = time.monotonic() + self._crowd.pause()
         rows, top, waiting, *kinds = self._database.views(source.design, source.name, queries)
         self._dependents.answer(waiting)
         self._crowd.learn(top, kinds[0] if kinds else None, count)

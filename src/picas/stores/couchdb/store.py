@@ -56,6 +56,7 @@ class CouchStore(TokenStore):
         atomic_load=False,
         javascript=True,
         wakes_for_work_only=True,
+        strict_order=False,
         kept_counts=True,
         exact_digests=False,
         exact_numbers=False,
