@@ -31,6 +31,8 @@ __all__ = ["Missing", "PostgresServer", "get_server"]
 VARIABLE = "PICAS_TEST_POSTGRES"
 
 _FOLDER = Path(__file__).parent.parent / "servers"
+_WITH_US = ("setpriv", "--pdeathsig", "INT") if shutil.which("setpriv") else ()
+"""The server ends when we do, however that comes."""
 _INSTALL_SECONDS = 600.0
 _START_SECONDS = 60.0
 
@@ -145,7 +147,7 @@ class OwnServer(PostgresServer):
     def _run(self, program: str, *words: str, **pipes: object) -> subprocess.Popen[bytes]:
         user = {} if self._user is None else {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         return subprocess.Popen(
-            [str(self._programs / program), *words],
+            [*_WITH_US, str(self._programs / program), *words],
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "LC_ALL": "C.UTF-8", "HOME": str(self._folder)},
