@@ -23,7 +23,7 @@ from picas.lifecycle import State
 from picas.stores import TokenStore, open_store
 from pilots import Work, work
 from programs import Failed
-from report import machine, number, table
+from report import machine, number, numbers, table
 from servers import couchdb_at
 
 if TYPE_CHECKING:
@@ -261,11 +261,6 @@ def cells(row: Row) -> list[str]:
         number(row.lost),
         row.remark,
     ]
-
-
-def numbers(text: str) -> list[int]:
-    """``1,16`` as integers; an empty text is none."""
-    return [int(word) for word in text.split(",") if word]
 
 
 def arguments() -> argparse.Namespace:

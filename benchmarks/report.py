@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["file_system", "machine", "number", "table"]
+__all__ = ["file_system", "machine", "number", "numbers", "table"]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -29,6 +29,12 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 def number(value: float | None, digits: int = 0) -> str:
     """A number with thousands separated, or a dash for none."""
     return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def numbers(text: str) -> list[int]:
+    """``1,16`` or ``10k,1M`` as integers; an empty text is none."""
+    units = {"k": 1_000, "M": 1_000_000}
+    return [int(word.rstrip("kM")) * units.get(word[-1], 1) for word in text.split(",") if word]
 
 
 def file_system(folder: Path) -> str:

@@ -28,8 +28,8 @@ from picas.lifecycle import Claimant, Doc, Outcome, State
 from picas.stores import open_store
 from picas.stores.base import Claim, PilotRecord, Settlement, TokenStore
 from picas.views import View
-from report import machine, number, table
-from stores import lines, numbers
+from report import machine, number, numbers, table
+from stores import lines
 
 Spawn = multiprocessing.get_context("spawn")
 TODO = View(State.TODO)

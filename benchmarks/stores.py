@@ -27,7 +27,7 @@ from picas.stores import open_store
 from picas.stores.base import Claim, Settlement, TokenStore
 from picas.tokens import loads
 from picas.views import View
-from report import machine, number, table
+from report import machine, number, numbers, table
 from servers import STORES, Place, place_of
 
 T = TypeVar("T")
@@ -218,12 +218,6 @@ def show_sizes(sizes: list[Size], batch: int) -> str:
         for size in sizes
     ]
     return table(head, rows)
-
-
-def numbers(text: str) -> list[int]:
-    """``1,16`` or ``10k,1M`` as integers; an empty text is none."""
-    units = {"k": 1_000, "M": 1_000_000}
-    return [int(word.rstrip("kM")) * units.get(word[-1], 1) for word in text.split(",") if word]
 
 
 def number_of(text: str) -> int:

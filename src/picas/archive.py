@@ -22,10 +22,10 @@ from typing import IO, Any
 from picas import tokens
 from picas.arrivals import bare
 from picas.errors import NothingMatched, UsageError
-from picas.lifecycle import Doc, State
+from picas.lifecycle import Doc, State, awaited
 from picas.moving import FORMAT, Counter, Measured, file_lines, line, uncounted
 from picas.packed import PartFile, scan
-from picas.pool import BATCH, Pool, Selection, awaited
+from picas.pool import BATCH, Pool, Selection
 from picas.views import View
 
 __all__ = ["Archived", "archive", "new_export"]

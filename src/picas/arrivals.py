@@ -17,8 +17,8 @@ from typing import IO, Any
 
 from picas import lifecycle, tokens
 from picas.errors import Conflict
-from picas.lifecycle import Doc, State, state_of
-from picas.pool import Pool, awaited
+from picas.lifecycle import Doc, State, awaited, state_of
+from picas.pool import Pool
 
 __all__ = ["Arrivals", "Moved", "bare", "is_importing"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from picas.arrivals import is_importing
-from picas.lifecycle import Doc, State, state_of
+from picas.lifecycle import Doc, State, awaited, state_of
 from picas.moving import Counter as Count
 from picas.moving import Measured, uncounted
-from picas.pool import BATCH, Pool, awaited
+from picas.pool import BATCH, Pool
 from picas.stores.base import Problem
 
 __all__ = ["Findings", "audit"]

@@ -70,6 +70,11 @@ class PoolAddress:
     password: Secret | None = None
     origin: str
 
+    @property
+    def is_postgres(self) -> bool:
+        """Whether the driver looks for a password itself, where users of PostgreSQL keep it: PGPASSWORD, ~/.pgpass."""
+        return _POSTGRES.match(self.url) is not None
+
 
 def without_credentials(text: str) -> str:
     """Give a text in which no URL has a ``user:password@``, fit to be shown or kept."""
@@ -105,15 +110,13 @@ def _completed(found: PoolAddress, conf: Path, environ: Mapping[str, str]) -> Po
 
     The file's password goes only to the server that the file names, and only for its user.
     """
-    is_postgres = _POSTGRES.match(found.url) is not None
-    if found.password is not None or not (is_postgres or _COUCHDB.match(found.url)):
+    if found.password is not None or not (found.is_postgres or _COUCHDB.match(found.url)):
         return found
     given = conf_yml.given_in(environ)
     username = found.username or given.get("username")
     if "password" in given and username:
         return replace(found, username=username, password=Secret(given["password"]))
-    if is_postgres:
-        # The driver looks for it where users of PostgreSQL keep it: PGPASSWORD, ~/.pgpass.
+    if found.is_postgres:
         return replace(found, username=username)
     stored = conf_yml.read(conf) or {}
     is_of_file = urlsplit(stored.get("host_url", "")).netloc.rpartition("@")[2] == urlsplit(found.url).netloc

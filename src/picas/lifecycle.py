@@ -28,6 +28,7 @@ __all__ = [
     "Outcome",
     "Reason",
     "State",
+    "awaited",
     "backoff",
     "cancel",
     "claim",
@@ -36,6 +37,7 @@ __all__ = [
     "holds",
     "is_cancelled",
     "is_retried",
+    "is_same_claim",
     "is_suspect",
     "lose",
     "put",
@@ -164,6 +166,18 @@ def holds(doc: Mapping[str, Any], fence: int, pilot: object = None) -> bool:
         and (pilot is None or claim.get("pilot") == pilot)
         and state_of(doc) is State.LOCKED
     )
+
+
+def is_same_claim(doc: Mapping[str, Any], claimed: Mapping[str, Any]) -> bool:
+    """Whether the claim that a document bore when it was claimed is the one in force."""
+    claim = claimed.get("claim")
+    return holds(doc, fence_of(claimed), claim.get("pilot") if isinstance(claim, Mapping) else None)
+
+
+def awaited(doc: Mapping[str, Any]) -> list[str]:
+    """The ids of the tokens that this one waits for."""
+    after = doc.get("after")
+    return [name for name in after if isinstance(name, str)] if isinstance(after, list) else []
 
 
 def is_cancelled(doc: Mapping[str, Any]) -> bool:

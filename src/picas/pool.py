@@ -14,14 +14,14 @@ from typing import Any
 
 from picas import lifecycle, tokens
 from picas.errors import Conflict, InvalidToken
-from picas.lifecycle import Doc, State, state_of
+from picas.lifecycle import Doc, State, awaited, state_of
 from picas.selectors import Selector, matches, parse
 from picas.staging import staged
 from picas.stores import open_store
 from picas.stores.base import Loaded, PilotRecord, TokenStore
 from picas.views import MONITOR, View
 
-__all__ = ["BATCH", "Changed", "Pool", "Selection", "awaited", "connect"]
+__all__ = ["BATCH", "Changed", "Pool", "Selection", "connect"]
 
 BATCH = 500
 """Documents per request where many are changed."""
@@ -227,12 +227,6 @@ class Pool:
 def connect(url: str = "picas.db", *, create: bool = False, username: str | None = None, password: str = "") -> Pool:
     """Open the pool at an address; ``create`` makes it when it is not there. ConfigError when there is none."""
     return Pool(open_store(url, create=create, username=username, password=password or None))
-
-
-def awaited(doc: Mapping[str, Any]) -> list[str]:
-    """The ids of the tokens that this one waits for."""
-    after = doc.get("after")
-    return [name for name in after if isinstance(name, str)] if isinstance(after, list) else []
 
 
 def _holds(where: Selector | None, doc: Doc) -> bool:

@@ -20,10 +20,10 @@ from picas.stores.base import Attachment, Claim, Exchange, Settlement
 from picas.stores.couchdb import CouchStore, writer
 from picas.testing.samples import TODO, claim, put
 from support import couch_faults, faults
-from support.couch_faults import Deferred, Scene, insist, on, one_line
+from support.couch_faults import Deferred, Scene, on, one_line
 from support.couchdb_server import CouchServer
 from support.fault_proxy import Fault, Rule
-from support.pilots import until
+from support.pilots import insist, until
 
 WRITES = "_bulk_docs|PUT"
 PILOT = "p1"

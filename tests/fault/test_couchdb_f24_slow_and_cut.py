@@ -19,9 +19,10 @@ from picas.stores.base import Attachment, Claim, PilotRecord, Settlement
 from picas.stores.couchdb import CouchStore, read_address
 from picas.testing.samples import TODO, claim, put
 from support import couch_faults, faults
-from support.couch_faults import Scene, insist, on, one_line, within
+from support.couch_faults import Scene, on, one_line, within
 from support.couchdb_server import CouchServer
 from support.fault_proxy import Fault
+from support.pilots import insist
 
 PILOT = "p1"
 READ = 0.2

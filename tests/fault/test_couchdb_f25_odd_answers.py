@@ -20,9 +20,10 @@ from picas.stores.couchdb import CouchStore, answers, read_address
 from picas.testing.samples import TODO, claim, put
 from picas.views import Design
 from support import couch_faults, faults
-from support.couch_faults import Scene, insist, on, one_line, within
+from support.couch_faults import Scene, on, one_line, within
 from support.couchdb_server import CouchServer
 from support.fault_proxy import Fault
+from support.pilots import insist
 
 PILOT = "p1"
 HTML = b"<html><body>Log in to the network</body></html>"

@@ -11,9 +11,10 @@ import pytest
 from picas.errors import Conflict
 from picas.lifecycle import Doc
 from support import couch_faults, faults
-from support.couch_faults import Scene, insist, on, one_line
+from support.couch_faults import Scene, on, one_line
 from support.couchdb_server import CouchServer
 from support.fault_proxy import Exchange, Fault, Reply, Stop
+from support.pilots import insist
 
 TOKENS = 1000
 THERE = range(0, TOKENS, 10)

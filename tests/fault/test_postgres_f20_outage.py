@@ -22,9 +22,10 @@ from support import pilots, postgres_faults
 from support import postgres_server as servers
 from support.checker import SIDE, check
 from support.pilots import Site, until
-from support.postgres_faults import Scene, result
+from support.postgres_faults import Scene
 from support.postgres_proxy import PostgresProxy
 from support.postgres_server import OwnServer, PostgresServer
+from support.verbs import record, result
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +201,7 @@ def test_whoever_waits_hears_of_what_came_while_the_server_was_away(own_server: 
 def test_nobody_is_taken_for_dead_before_a_lease_after_the_server_was_killed(own_server: OwnServer) -> None:
     address = read_address(own_server.address(own_server.database("lapsed")))
     store = PostgresStore.open(address, create=True)
-    store.beat(postgres_faults.record(lease=0.4))
+    store.beat(record(lease=0.4))
     until("it is silent", lambda: store.pilots()[0].lapsed, 5.0)
     own_server.kill()
     own_server.start()

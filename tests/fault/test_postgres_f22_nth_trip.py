@@ -9,9 +9,11 @@ import pytest
 
 from picas.stores.base import TokenStore
 from support import postgres_faults, postgres_proxy
-from support.postgres_faults import VERBS, Scene, insist, nth, one_line
+from support.pilots import insist
+from support.postgres_faults import Scene, nth, one_line
 from support.postgres_proxy import Fault
 from support.postgres_server import PostgresServer
+from support.verbs import VERBS
 
 FAULTS: dict[str, Callable[[], Fault]] = {
     "reset": postgres_proxy.cut_before,

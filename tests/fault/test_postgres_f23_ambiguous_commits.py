@@ -13,21 +13,11 @@ from picas.lifecycle import Claimant, State, fence_of, state_of
 from picas.stores.base import Claim
 from picas.testing.samples import TODO, claim, put
 from support import postgres_faults
-from support.postgres_faults import (
-    NAMES,
-    PILOT,
-    VERBS,
-    Scene,
-    assert_accepted_once,
-    assert_known,
-    insist,
-    nth_commit,
-    one_line,
-    result,
-    wish,
-)
+from support.pilots import insist
+from support.postgres_faults import Scene, nth_commit, one_line
 from support.postgres_proxy import Fault, Rule, cut_before, cut_before_commit, lose_answer, refuse
 from support.postgres_server import PostgresServer
+from support.verbs import NAMES, PILOT, VERBS, assert_accepted_once, assert_known, result, wish
 
 BREAKS: dict[str, Callable[[], Fault]] = {"lost": lose_answer, "never arrives": cut_before_commit}
 WRITES = [name for name, verb in VERBS.items() if not verb.reads and name != "claim nothing"]

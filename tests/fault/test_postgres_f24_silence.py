@@ -9,8 +9,10 @@ import pytest
 
 from picas.errors import StoreUnavailable
 from support import postgres_faults, postgres_proxy
-from support.postgres_faults import VERBS, Scene, insist, nth, one_line, shorten
+from support.pilots import insist
+from support.postgres_faults import Scene, nth, one_line, shorten
 from support.postgres_server import PostgresServer
+from support.verbs import VERBS
 
 PATIENCE = 0.5
 

@@ -18,8 +18,9 @@ from picas.stores.postgres.connection import Database
 from picas.testing.samples import TODO, claim, put, settle
 from support import postgres_faults
 from support.cli import Cli
-from support.postgres_faults import DESIGN, Scene, record
+from support.postgres_faults import Scene
 from support.postgres_server import PostgresServer
+from support.verbs import DESIGN, record
 
 WRONG = "wrong-canary"
 

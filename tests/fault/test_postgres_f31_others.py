@@ -16,10 +16,12 @@ from picas.errors import StoreUnavailable
 from picas.lifecycle import Doc, State, state_of
 from picas.stores.postgres import PostgresStore, connection, read_address
 from picas.testing.samples import claim, put
-from support import postgres_faults
+from support import postgres_faults, verbs
 from support import postgres_server as servers
-from support.postgres_faults import Scene, insist, result, wish
+from support.pilots import insist
+from support.postgres_faults import Scene
 from support.postgres_server import OwnServer, PostgresServer
+from support.verbs import result, wish
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_the_servers_disk_is_full(full: tuple[OwnServer, Path]) -> None:
     server, filler = full
     store = PostgresStore.open(read_address(server.address(server.database("full"))), create=True)
     put(store, *[f"t{number:03}" for number in range(200)])
-    docs = claim(store, 100, pilot=postgres_faults.PILOT)
+    docs = claim(store, 100, pilot=verbs.PILOT)
     _fill(filler)
     failures: list[StoreUnavailable] = []
     added: list[str] = []

@@ -16,8 +16,9 @@ from picas.pool import Pool
 from picas.testing.samples import claim, put
 from support import postgres_faults
 from support.pilots import until
-from support.postgres_faults import Scene, record
+from support.postgres_faults import Scene
 from support.postgres_server import PostgresServer
+from support.verbs import record
 
 HOUR = 3600.0
 ERRORS = {"-1 h": -HOUR, "-5 s": -5.0, "+5 s": 5.0, "+1 h": HOUR, "+10 y": 10 * 365.25 * 24 * HOUR}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from picas.errors import PicasError, StoreUnavailable
+from picas.errors import PicasError
 from picas.lifecycle import Doc, State, state_of
 from picas.stores.couchdb import CouchStore, database, read_address, transport, writer
 from picas.stores.couchdb.transport import Http
@@ -33,7 +33,6 @@ __all__ = [
     "half",
     "half_of_chunks",
     "hasten",
-    "insist",
     "on",
     "one_line",
     "refuse_once",
@@ -173,24 +172,6 @@ def on(pattern: str, fault: Fault, *, nth: int = 1, ever: bool = False) -> Rule:
         return fault if seen == nth else None
 
     return rule
-
-
-def insist(
-    act: Callable[[], T], heal: Callable[[], None], tries: int = 10, *, heal_after: int = 1
-) -> tuple[T, list[StoreUnavailable]]:
-    """Do it again, as a pilot does, until the store is not away; the answer, and the failures before it.
-
-    It heals after so many failures.
-    """
-    failures: list[StoreUnavailable] = []
-    for _ in range(tries):
-        try:
-            return act(), failures
-        except StoreUnavailable as error:
-            failures.append(error)
-            if len(failures) >= heal_after:
-                heal()
-    raise AssertionError(f"still away after {tries} tries: {failures[-1]}")
 
 
 def one_line(error: PicasError, scene: Scene) -> PicasError:

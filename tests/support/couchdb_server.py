@@ -5,7 +5,6 @@ Both speak CouchDB's protocol; ``flavour`` says which it is, for the few tests w
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -15,13 +14,14 @@ import subprocess
 import time
 import uuid
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import urllib3
+
+from support.installing import SERVERS, Missing, from_debian, one_at_a_time, run
 
 __all__ = ["AS_ADMIN", "CouchServer", "Missing", "get_server"]
 
@@ -29,13 +29,7 @@ VARIABLE = "PICAS_TEST_COUCHDB"
 AS_ADMIN: Final = ("", "")
 """The user of a request that is to be made as the server's administrator."""
 
-_FOLDER = Path(__file__).parent.parent / "servers"
 _START_SECONDS = 30.0
-_INSTALL_SECONDS = 600.0
-
-
-class Missing(Exception):
-    """There is no server, and none can be had here; the message says why."""
 
 
 class CouchServer:
@@ -147,7 +141,7 @@ def _start(folder: Path, admins: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start the server; it ends when its standard input is closed, by us or by our end."""
     _install()
     config = folder / "config.json"
-    command = [_program("node"), str(_FOLDER / "couchdb.js"), str(config)]
+    command = [_program("node"), str(SERVERS / "couchdb.js"), str(config)]
     with open(config, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         json.dump({"admins": admins, "log": {"file": str(folder / "requests.log")}}, file)
     with (folder / "server.log").open("wb") as log:
@@ -156,32 +150,15 @@ def _start(folder: Path, admins: Mapping[str, str]) -> subprocess.Popen[bytes]:
 
 def _install() -> None:
     """Install what the lock file names, unless that is there already; one process at a time."""
-    lock = _FOLDER / "package-lock.json"
-    stamp = _FOLDER / "node_modules" / ".installed.json"
-    with _locked(lock):
+    lock = SERVERS / "package-lock.json"
+    stamp = SERVERS / "node_modules" / ".installed.json"
+    with one_at_a_time():
         is_installed = stamp.exists() and stamp.read_bytes() == lock.read_bytes()
         if not all(map(shutil.which, ["node"] if is_installed else ["node", "npm"])):
-            _install_node()
+            from_debian("nodejs", "npm")
         if not is_installed:
-            _run([_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], _FOLDER)
+            run([_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], SERVERS)
             stamp.write_bytes(lock.read_bytes())
-
-
-def _install_node() -> None:
-    """Have Debian install Node.js, where we may."""
-    if not shutil.which("apt-get"):
-        raise Missing("there is no Node.js here (node and npm), which the CouchDB server of the tests needs")
-    may = os.getuid() == 0 or (shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"]).returncode == 0)
-    if not may:
-        raise Missing("there is no Node.js here; the CouchDB server of the tests needs it: apt-get install nodejs npm")
-    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]
-    apt = apt if os.getuid() == 0 else ["sudo", "-n", *apt]
-    install = [*apt, "install", "-y", "--no-install-recommends", "nodejs", "npm"]
-    try:
-        _run(install)
-    except Missing:
-        _run([*apt, "update"])
-        _run(install)
 
 
 def _program(name: str) -> str:
@@ -189,21 +166,3 @@ def _program(name: str) -> str:
     if path is None:
         raise Missing(f"there is no {name} here, which the CouchDB server of the tests needs")
     return path
-
-
-def _run(command: list[str], folder: Path | None = None) -> None:
-    try:
-        done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=_INSTALL_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        raise Missing(f"{' '.join(command)} did not end within {_INSTALL_SECONDS:.0f} s") from None
-    if done.returncode != 0:
-        raise Missing(f"{' '.join(command)} failed: {done.stderr.decode('utf-8', 'replace')[-500:]}")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

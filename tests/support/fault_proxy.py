@@ -14,9 +14,10 @@ from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
 from io import BufferedReader, BytesIO
 from typing import Final
 
+from support.door import LOOPBACK, Door
+
 __all__ = ["Exchange", "Fault", "FaultProxy", "Reply", "Rule", "Seen", "Stop"]
 
-_LOOPBACK: Final = "127.0.0.1"
 _SLICE: Final = 64 * 1024
 _OWN_HEADERS: Final = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 """What holds for one connection only, or is reckoned anew."""
@@ -87,7 +88,7 @@ class Exchange:
 
     def wait(self, seconds: float) -> None:
         """Wait, but no longer than the proxy is open."""
-        if self.proxy._closing.wait(min(seconds, threading.TIMEOUT_MAX)):
+        if self.proxy.closing.wait(min(seconds, threading.TIMEOUT_MAX)):
             raise Stop(resets=True)
 
 
@@ -107,7 +108,7 @@ Rule = Callable[[str, str, int], Fault | None]
 """From a request's method, path and number to what happens to it; None for nothing. Never called twice at a time."""
 
 
-class FaultProxy:
+class FaultProxy(Door):
     """A proxy before one server, in threads; ``close`` ends them and their connections."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -115,16 +116,8 @@ class FaultProxy:
         self._rule: Rule | None = None
         self._number = 0
         self._seen: list[Seen] = []
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._sockets: set[socket.socket] = set()
-        self._threads: set[threading.Thread] = set()
-        self._listener: socket.socket | None = None
-        self._reserved = _bound(0)
-        """Bound, never listening: while connections are refused, nobody else gets the port."""
-        self.port: int = self._reserved.getsockname()[1]
-        self.url = f"http://{_LOOPBACK}:{self.port}"
-        self.accept()
+        super().__init__()
+        self.url = f"http://{LOOPBACK}:{self.port}"
 
     def __enter__(self) -> FaultProxy:
         return self
@@ -144,55 +137,15 @@ class FaultProxy:
             self._rule = rule
             self._number = 0
 
-    def accept(self) -> None:
-        """Accept connections, if they are refused."""
+    def reset(self) -> None:
+        """End all connections that are open, to the server too."""
         with self._lock:
-            if self._listener is None:
-                self._listener = _bound(self.port)
-                self._listener.listen(128)
-                self._start(self._listen, self._listener)
-
-    def refuse(self) -> None:
-        """Refuse connections, and end all that are open."""
-        with self._lock:
-            listener, self._listener = self._listener, None
             sockets = list(self._sockets)
-        for each in [listener, *sockets] if listener else sockets:
+        for each in sockets:
             with suppress(OSError):  # it may have gone already
-                each.shutdown(socket.SHUT_RDWR)  # unlike close, this wakes the thread that waits for it
+                each.shutdown(socket.SHUT_RDWR)
 
-    def close(self) -> None:
-        """Close everything, and wait until all threads have ended."""
-        self._closing.set()
-        self.refuse()
-        while self._threads:
-            with self._lock:
-                threads = list(self._threads)
-            for thread in threads:
-                thread.join()
-            self._threads.difference_update(threads)
-        self._reserved.close()
-
-    def _start(self, target: Callable[[socket.socket], None], argument: socket.socket) -> None:
-        thread = threading.Thread(target=target, args=(argument,), name=f"fault proxy {self.port}", daemon=True)
-        self._threads = {each for each in self._threads if each.is_alive()} | {thread}
-        thread.start()
-
-    def _listen(self, listener: socket.socket) -> None:
-        with listener:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                with self._lock:
-                    if self._listener is not listener:
-                        client.close()
-                        return
-                    self._sockets.add(client)
-                    self._start(self._serve, client)
-
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         """One connection, to its end."""
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -206,10 +159,6 @@ class FaultProxy:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         except (OSError, ValueError):
             pass  # the client went away, or never spoke HTTP
-        finally:
-            with self._lock:
-                self._sockets.discard(client)
-            client.close()
 
     def _handle(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -283,19 +232,12 @@ class FaultProxy:
         with self._lock:
             self._sockets.add(sock)
         try:
-            if self._closing.is_set():
+            if self.closing.is_set():
                 raise Stop(resets=True)
             yield
         finally:
             with self._lock:
                 self._sockets.discard(sock)
-
-
-def _bound(port: int) -> socket.socket:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((_LOOPBACK, port))
-    return sock
 
 
 def _kept(headers: Iterator[tuple[str, str]] | list[tuple[str, str]]) -> list[tuple[str, str]]:

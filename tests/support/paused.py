@@ -39,8 +39,8 @@ from picas.views import View
 
 path, lease, guarded = sys.argv[1], float(sys.argv[2]), sys.argv[3] == "guarded"
 if not guarded:
-    from picas.stores.sqlite import exchange, store as sqlite
-    for module in (lifecycle, exchange, sqlite):
+    from picas.stores.sqlite import store as sqlite
+    for module in (lifecycle, sqlite):
         assert hasattr(module, "holds"), module
         module.holds = lambda doc, fence, pilot=None: state_of(doc) is State.LOCKED
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from picas.errors import StoreUnavailable
 from picas.pool import Pool, connect
 
 T = TypeVar("T")
@@ -42,6 +43,24 @@ def until(what: str, condition: Callable[[], T], seconds: float = 15.0) -> T:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.01)
     return answer
+
+
+def insist(
+    act: Callable[[], T], heal: Callable[[], None], tries: int = 10, *, heal_after: int = 1
+) -> tuple[T, list[StoreUnavailable]]:
+    """Do it again, as a pilot does, until the store is not away; the answer, and the failures before it.
+
+    It heals after so many failures.
+    """
+    failures: list[StoreUnavailable] = []
+    for _ in range(tries):
+        try:
+            return act(), failures
+        except StoreUnavailable as error:
+            failures.append(error)
+            if len(failures) >= heal_after:
+                heal()
+    raise AssertionError(f"still away after {tries} tries: {failures[-1]}")
 
 
 class Pilot:

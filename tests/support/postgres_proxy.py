@@ -14,12 +14,13 @@ from __future__ import annotations
 import select
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+
+from support.door import Door
 
 __all__ = [
     "Fault",
@@ -37,7 +38,6 @@ __all__ = [
     "stall",
 ]
 
-_LOOPBACK: Final = "127.0.0.1"
 _SLICE: Final = 64 * 1024
 _ABORT: Final = struct.pack("ii", 1, 0)
 """Linger for 0 seconds: the connection is reset when it is closed."""
@@ -110,24 +110,17 @@ Rule = Callable[[Trip], "Fault | None"]
 """From a trip to what happens to it; None for nothing. Never called twice at a time."""
 
 
-class PostgresProxy:
+class PostgresProxy(Door):
     """A proxy before one server, in threads; ``close`` ends them and their connections."""
 
     def __init__(self, host: str, port: int) -> None:
         self.upstream = (host, port)
-        self.closing = threading.Event()
         self.seen: list[Trip] = []
         """Every trip that came so far, the last one last."""
         self._rule: Rule | None = None
         self._number = 0
-        self._lock = threading.RLock()
         self._links: set[_Link] = set()
-        self._threads: set[threading.Thread] = set()
-        self._listener: socket.socket | None = None
-        self._reserved = _bound(0)
-        """Bound, never listening: while connections are refused, nobody else gets the port."""
-        self.port: int = self._reserved.getsockname()[1]
-        self.accept()
+        super().__init__()
 
     def __enter__(self) -> PostgresProxy:
         return self
@@ -141,37 +134,12 @@ class PostgresProxy:
             self._rule = rule
             self._number = 0
 
-    def accept(self) -> None:
-        """Accept connections, if they are refused."""
-        with self._lock:
-            if self._listener is None:
-                self._listener = _bound(self.port)
-                self._listener.listen(256)
-                self._start(self._listen, self._listener)
-
-    def refuse(self) -> None:
-        """Refuse connections, and end all that are open."""
-        with self._lock:
-            listener, self._listener = self._listener, None
-        if listener is not None:
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)  # unlike close, this wakes the thread that waits for it
-        self.reset()
-
     def reset(self) -> None:
         """End all connections that are open; new ones are accepted as before."""
         with self._lock:
             links = list(self._links)
         for link in links:
             link.ended = True
-
-    def close(self) -> None:
-        """Close everything, and wait until all threads have ended."""
-        self.closing.set()
-        self.refuse()
-        for thread in list(self._threads):
-            thread.join()
-        self._reserved.close()
 
     def met(self, messages: list[_Message]) -> tuple[Trip, Fault | None]:
         """Note a trip; it, and what is to happen to it."""
@@ -181,25 +149,8 @@ class PostgresProxy:
             self.seen.append(trip)
             return trip, self._rule(trip) if self._rule else None
 
-    def _start(self, target: Callable[[socket.socket], None], argument: socket.socket) -> None:
-        thread = threading.Thread(target=target, args=(argument,), name=f"proxy {self.port}", daemon=True)
-        self._threads = {each for each in self._threads if each.is_alive()} | {thread}
-        thread.start()
-
-    def _listen(self, listener: socket.socket) -> None:
-        with listener:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                with self._lock:
-                    if self._listener is not listener:
-                        client.close()
-                        return
-                    self._start(self._serve, client)
-
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """One connection, and the one to the server that belongs to it."""
         try:
             server = socket.create_connection(self.upstream)
         except OSError:
@@ -419,13 +370,6 @@ def refuse(then: Fault | None = None) -> Fault:
             link.proxy.refuse()
 
     return meet
-
-
-def _bound(port: int) -> socket.socket:
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((_LOOPBACK, port))
-    return sock
 
 
 def _reset(sock: socket.socket) -> None:

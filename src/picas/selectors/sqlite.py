@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
+from picas.selectors.sql import Sql, joined
 from picas.selectors.tree import And, Node, Not, Operand, Or, Path, Selector, Test, kind
-
-# An expression and the values of its question marks, in order.
-_Sql = tuple[str, list[object]]
 
 _COMPARISONS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _TYPES = {"number": "IN ('integer', 'real')", "string": "= 'text'"}
@@ -24,32 +21,22 @@ def to_sql(selector: Selector, column: str = "doc") -> tuple[str, list[object]]:
     return f"({text}) IS TRUE", values
 
 
-def _node(node: Node, column: str) -> _Sql:
+def _node(node: Node, column: str) -> Sql:
     if isinstance(node, And):
-        return _joined("AND", "1", [_node(part, column) for part in node.parts])
+        return joined("AND", "1", [_node(part, column) for part in node.parts])
     if isinstance(node, Or):
-        return _joined("OR", "0", [_node(part, column) for part in node.parts])
+        return joined("OR", "0", [_node(part, column) for part in node.parts])
     if isinstance(node, Not):
         # The test alone can be 0 where the field is missing, so its negation would hold there.
-        return _joined("AND", "1", [_exists(node.test.path, True, column), _not(_test(node.test, column))])
+        return joined("AND", "1", [_exists(node.test.path, True, column), _not(_test(node.test, column))])
     return _test(node, column)
 
 
-def _joined(word: str, empty: str, parts: Sequence[_Sql]) -> _Sql:
-    """Joins by halves: a chain is as deep as it is long to SQLite, which refuses a depth over 1000."""
-    if len(parts) < 2:
-        return parts[0] if parts else (empty, [])
-    middle = len(parts) // 2
-    left, left_values = _joined(word, empty, parts[:middle])
-    right, right_values = _joined(word, empty, parts[middle:])
-    return f"({left} {word} {right})", left_values + right_values
-
-
-def _not(part: _Sql) -> _Sql:
+def _not(part: Sql) -> Sql:
     return f"NOT {part[0]}", part[1]
 
 
-def _test(test: Test, column: str) -> _Sql:
+def _test(test: Test, column: str) -> Sql:
     if test.operator == "$exists":
         return _exists(test.path, bool(test.value), column)
     if test.operator == "$in":
@@ -64,19 +51,19 @@ def _test(test: Test, column: str) -> _Sql:
     return f"({kind_of} {_TYPES[kind(test.value)]} AND {value_of} {compare} ?)", [path, path, test.value]
 
 
-def _exists(path: Path, there: bool, column: str) -> _Sql:
+def _exists(path: Path, there: bool, column: str) -> Sql:
     return f"(json_type({column}, ?) IS {'NOT ' if there else ''}NULL)", [_json_path(path)]
 
 
-def _in(test: Test, column: str) -> _Sql:
+def _in(test: Test, column: str) -> Sql:
     path = _json_path(test.path)
-    listed, values = _joined("OR", "0", _alternatives(test.value))
+    listed, values = joined("OR", "0", _alternatives(test.value))
     # json_each gives the elements of an array, a scalar as itself, and the values of an object, which do not count.
     members = f"SELECT 1 FROM json_each({column}, ?) AS member WHERE {listed}"  # noqa: S608 - no data in it
     return f"(json_type({column}, ?) <> 'object' AND EXISTS ({members}))", [path, path, *values]
 
 
-def _alternatives(operands: Operand) -> list[_Sql]:
+def _alternatives(operands: Operand) -> list[Sql]:
     """One expression on ``member`` for each type among the operands of ``$in``."""
     by_kind: dict[str, list[object]] = {}
     for operand in operands if isinstance(operands, tuple) else (operands,):
@@ -84,7 +71,7 @@ def _alternatives(operands: Operand) -> list[_Sql]:
     return [_one_of(name, values) for name, values in by_kind.items()]
 
 
-def _one_of(name: str, values: list[object]) -> _Sql:
+def _one_of(name: str, values: list[object]) -> Sql:
     marks = ", ".join("?" * len(values))
     if name in _TYPES:
         return f"(member.type {_TYPES[name]} AND member.atom IN ({marks}))", values

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from picas import lifecycle, tokens
 from picas.errors import InvalidToken, StoreFailure
 from picas.lifecycle import Doc, State, state_of
-from picas.stores.base import Claim
+from picas.stores.base import Claim, Settlement
 from picas.tokens import Requirements
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "new_document",
     "next_rev",
     "read",
+    "settled",
+    "state_number",
     "state_numbered",
 ]
 
@@ -47,7 +49,7 @@ Columns = tuple[int, int, "float | None", "str | None", "str | None"]
 
 def columns(doc: Mapping[str, Any]) -> Columns:
     """The columns of a document."""
-    state = STATES[state_of(doc)]
+    state = state_number(doc)
     priority, requires, not_before = doc.get("priority", 0), doc.get("requires"), doc.get("not_before")
     claim = doc.get("claim") if state == _LOCKED else None
     return (
@@ -71,6 +73,25 @@ def read(text: str) -> Doc:
     except ValueError as error:
         raise StoreFailure(f"a document of the pool is damaged: {error}", hint=RESTORE) from None
     return doc
+
+
+def state_number(doc: Mapping[str, Any]) -> int:
+    """The state of a document, as a number."""
+    return STATES[state_of(doc)]
+
+
+def settled(settlement: Settlement, current: Doc, now: float) -> Doc:
+    """The document as it is after an outcome, without the files; InvalidToken when that breaks a rule.
+
+    What the outcome brought is checked; the rest was in the store already, or is ours.
+    """
+    new = lifecycle.settle(current, settlement.outcome, now)
+    for name in settlement.attachments:
+        tokens.check_attachment_name(name)
+    if settlement.outcome.changes:
+        tokens.encode({**settlement.outcome.changes, "_id": new["_id"]})
+        tokens.sized(tokens.dumps(new), new["_id"])
+    return new
 
 
 def next_rev(rev: str | None) -> str:

@@ -82,7 +82,6 @@ class Crowd:
                 return drawn
         return low
 
-    def skip(self, length: int | None, count: int) -> int:
-        """A place to begin, at random, in a queue of so many tokens, which leaves room for ``count``."""
-        room = self.reach if length is None else min(self.reach, length - count)
-        return _chance.randint(0, max(0, room))
+    def skip(self) -> int:
+        """How many rows to pass over, at random, of a view that does not tell how long it is."""
+        return _chance.randint(0, self.reach)

@@ -14,12 +14,12 @@ from typing import Any
 
 from picas import lifecycle
 from picas.errors import NoSuchView
-from picas.lifecycle import Doc, State, state_of
+from picas.lifecycle import Doc, State, awaited, state_of
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.scripts import AFTER, COMPANION, INDEX, all_of
 from picas.stores.couchdb.writer import Writer
 
-__all__ = ["Dependents", "awaited", "waits"]
+__all__ = ["Dependents", "waits"]
 
 _chance = random.SystemRandom()
 
@@ -121,9 +121,3 @@ class Dependents:
 def waits(doc: Doc) -> bool:
     """Whether it is held for others, and not by a person."""
     return state_of(doc) is State.HELD and bool(awaited(doc))
-
-
-def awaited(doc: Doc) -> list[str]:
-    """The ids that it waits for."""
-    after = doc.get("after")
-    return [name for name in after if isinstance(name, str)] if isinstance(after, list) else []

@@ -6,7 +6,6 @@ writing of ``_local/`` documents, and the later of two writers would undo the ot
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -17,12 +16,14 @@ from picas.stores.base import Beat, PilotRecord
 from picas.stores.couchdb.crowd import Crowd
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.scripts import COMPANION, INDEX, LOCKED
+from picas.stores.records import Watch, fields_of, record_of
 from picas.views import MONITOR
 
 __all__ = ["Pilots"]
 
 _KIND = "picas-pilot:"
 _RECORD, _ORDERS = f"{_KIND}record:", f"{_KIND}orders:"
+_PLACE = f"_local/{_RECORD}"
 _REGISTER = "_local/picas-pilots"
 _PAGE = 500
 
@@ -30,9 +31,7 @@ _PAGE = 500
 class Pilots:
     """The pilots of a pool.
 
-    ``silent`` is by the server's time, which a pilot writes into its record. ``watched`` is for how long this handle
-    has itself seen a record unchanged while the server answered: after an outage nobody counts as silent before the
-    pilots had a lease's time to come back.
+    ``silent`` is by the server's time, which a pilot writes into its record, ``watched`` by that of whoever looks.
     """
 
     def __init__(self, database: Database, now: Callable[[], float], crowd: Crowd) -> None:
@@ -40,18 +39,14 @@ class Pilots:
         self._crowd = crowd
         self._now = now
         self._beats = 0
-        self._seen: dict[str, tuple[Any, float]] = {}
-        self._outages = 0
+        self._watch = Watch()
         self._listable: bool | None = None
         self._known: set[str] = set()
 
     def beat(self, record: PilotRecord) -> Beat:
         """Renew the lease; what the pilot holds, what of that is cancelled, and its orders."""
         self._beats += 1
-        fields = dataclasses.asdict(record)
-        for name in ("orders", "silent", "watched"):
-            del fields[name]
-        self._write(f"_local/{_RECORD}{record.id}", {**fields, "at": self._now(), "beat": self._beats})
+        self._write(f"{_PLACE}{record.id}", {**fields_of(record), "at": self._now(), "beat": self._beats})
         if self._listable is None:
             known = self._database.local_docs(_KIND)
             self._listable = known is not None
@@ -70,23 +65,21 @@ class Pilots:
         """All records, by id."""
         found = self._database.local_docs(_KIND)
         known = {doc["_id"]: doc for doc in (found if found is not None else self._registered())}
-        docs = [doc for doc_id, doc in known.items() if doc_id.startswith(f"_local/{_RECORD}")]
-        now, at = self._now(), time.monotonic()
-        if self._database.http.outages != self._outages:
-            self._outages = self._database.http.outages
-            self._seen.clear()
+        docs = {name[len(_PLACE) :]: doc for name, doc in known.items() if name.startswith(_PLACE)}
+        beats = {pilot: (doc.get("beat"), doc.get("at")) for pilot, doc in docs.items()}
+        watched = self._watch.look(beats, outages=self._database.http.outages, at=time.monotonic())
+        now = self._now()
         records = []
-        for doc in docs:
-            mine = doc["_id"].partition(_RECORD)[2]
-            told = known.get(f"_local/{_ORDERS}{mine}", {}).get("orders", "")
-            records.append(self._record(mine, doc, told, now, at))
-        self._seen = {record.id: self._seen[record.id] for record in records}
+        for pilot, doc in sorted(docs.items()):
+            orders = known.get(f"_local/{_ORDERS}{pilot}", {}).get("orders", "")
+            written = doc["at"] if isinstance(doc.get("at"), (int, float)) else 0.0
+            records.append(record_of(doc, orders=orders, silent=max(0.0, now - written), watched=watched[pilot]))
         self._crowd.pilots = sum(record.alive for record in records)
-        return sorted(records, key=lambda record: record.id)
+        return records
 
     def order(self, pilot: str, orders: str) -> bool:
         """Leave orders for a pilot; whether it is known."""
-        if self._database.doc(f"_local/{_RECORD}{pilot}") is None:
+        if self._database.doc(f"{_PLACE}{pilot}") is None:
             return False
         self._write(f"_local/{_ORDERS}{pilot}", {"orders": orders})
         return True
@@ -100,17 +93,6 @@ class Pilots:
         if self._listable is False:
             self._register(lambda ids: ids - {pilot})
             self._known.discard(pilot)
-
-    def _record(self, pilot: str, doc: Mapping[str, Any], orders: str, now: float, at: float) -> PilotRecord:
-        beat = doc.get("beat"), doc.get("at")
-        known = self._seen.get(pilot)
-        if known is None or known[0] != beat:
-            known = self._seen[pilot] = (beat, at)
-        names = {field.name for field in dataclasses.fields(PilotRecord)}
-        kept = {name: value for name, value in doc.items() if name in names}
-        written = doc["at"] if isinstance(doc.get("at"), (int, float)) else 0.0
-        kept |= {"orders": orders, "silent": max(0.0, now - written), "watched": at - known[1]}
-        return PilotRecord(**kept)
 
     def _held(self, pilot: str) -> Iterator[tuple[str, tuple[int, bool]]]:
         """The claims of a pilot that are in force: id, fence, and whether it is cancelled."""

@@ -183,7 +183,7 @@ class Queue:
     def _window(self, view: View, source: _Source, limit: int, count: int) -> list[dict[str, Any]]:
         """Rows to claim from; with them, in one request, what others hold, and whether any token waits for others."""
         if source.design != COMPANION:
-            return self._rows(source, limit=limit, skip=self._crowd.skip(None, count))
+            return self._rows(source, limit=limit, skip=self._crowd.skip())
         place = self._place(view, source, count) if self._crowd.reach else None
         asked = _asked(source, limit=limit)
         if place is not None:

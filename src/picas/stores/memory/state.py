@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from picas import lifecycle, tokens
 from picas.errors import Conflict, InvalidToken, NoSuchView, UsageError
@@ -84,7 +83,7 @@ class Pool:
     def _settle(self, settlement: Settlement) -> Doc | Conflict:
         token_id, fence = settlement.doc["_id"], lifecycle.fence_of(settlement.doc)
         row = self.rows.get(token_id)
-        if row is None or not lifecycle.holds(row.doc, fence, (settlement.doc.get("claim") or {}).get("pilot")):
+        if row is None or not lifecycle.is_same_claim(row.doc, settlement.doc):
             return lost(token_id, fence, row.doc if row else {})
         files = {tokens.check_attachment_name(name): content(one) for name, one in settlement.attachments.items()}
         new = {**lifecycle.settle(row.doc, settlement.outcome, self.clock()), "_id": token_id}
@@ -141,7 +140,7 @@ class Pool:
         self._undo.append((token_id, self.rows.get(token_id)))
         self.sequence += 1
         self._restore(token_id, row)
-        for name in _awaited(row.doc) if row and row.state is State.HELD else ():
+        for name in lifecycle.awaited(row.doc) if row and row.state is State.HELD else ():
             self._dependents.setdefault(name, {})[token_id] = None
 
     def _restore(self, token_id: str, row: Row | None) -> None:
@@ -159,7 +158,7 @@ class Pool:
                 self.write(lifecycle.ready(row.doc))
 
     def _is_released(self, doc: Doc) -> bool:
-        if lifecycle.state_of(doc) is not State.HELD or not (names := _awaited(doc)):
+        if lifecycle.state_of(doc) is not State.HELD or not (names := lifecycle.awaited(doc)):
             return False
         return all(name in self.rows and self.rows[name].state is State.DONE for name in names)
 
@@ -173,11 +172,6 @@ def _apart(chosen: list[Row], suspects: bool) -> list[Row]:
     """The rows before the first suspect; that one alone when it comes first."""
     place = next((place for place, row in enumerate(chosen) if lifecycle.is_suspect(row.doc)), len(chosen))
     return chosen[: place or (1 if suspects else 0)]
-
-
-def _awaited(doc: Mapping[str, Any]) -> list[str]:
-    after = doc.get("after")
-    return [name for name in after if isinstance(name, str)] if isinstance(after, list) else []
 
 
 def _fits(doc: Doc, offer: Requirements | None) -> bool:

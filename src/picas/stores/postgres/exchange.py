@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from picas import lifecycle, tokens
+from picas import lifecycle
 from picas.errors import Conflict, InvalidToken, StoreUnavailable
-from picas.lifecycle import Doc, Outcome, Reason, State, fence_of, holds, state_of
+from picas.lifecycle import Doc, Outcome, Reason, State, fence_of, is_same_claim
 from picas.selectors import Selector, matches, to_postgres
 from picas.stores.base import Claim, Exchange, Settlement, lost
-from picas.stores.derived import STATES, chosen, fits, next_rev, read
+from picas.stores.derived import STATES, chosen, fits, next_rev, read, settled, state_number
 from picas.stores.postgres import files, rows
 from picas.stores.postgres.connection import Database, Sql, Unsettled
 from picas.stores.postgres.rows import Tally
@@ -104,7 +104,8 @@ class Exchanger:
         if self._number is not None:
             took_place = self._database.took_place(self._number)
             if took_place is None:
-                raise StoreUnavailable("the server does not know yet what became of a write", hint="try again")
+                url = self._database.address.url
+                raise StoreUnavailable(f"pool {url} does not know yet what became of a write", hint="try again")
             if not took_place:
                 self._accepted, self._ahead = self._before
             self._number = None
@@ -113,7 +114,7 @@ class Exchanger:
             ids = [doc["_id"] for doc in self._ahead]
             found = self._database.rows("SELECT id, doc::text FROM @tokens WHERE id = ANY(%s)", ids)
             stored = {token_id: read(text) for token_id, text in found}
-            self._ahead = [doc for doc in self._ahead if _holds(stored.get(doc["_id"], {}), doc)]
+            self._ahead = [doc for doc in self._ahead if is_same_claim(stored.get(doc["_id"], {}), doc)]
 
 
 def _beside(ahead: Sequence[Doc], wish: Claim) -> Claim:
@@ -128,7 +129,7 @@ def _carry_out(sql: Sql, settlements: Sequence[Settlement], queue: _Queue, now: 
     results, later = _results(settlements, now)
     revs = [settlements[place].doc["_rev"] for place in results]
     sent = rows.write(sql, list(results.values()), revs=revs) if results else None
-    done = [doc["_id"] for doc in results.values() if _state(doc) == _DONE]
+    done = [doc["_id"] for doc in results.values() if state_number(doc) == _DONE]
     waiting = sql.run("SELECT 1 FROM @waits WHERE needs = ANY(%s) LIMIT 1", done) if done else None
     # What goes back to the queue by its settlement is to be found there by the claim.
     if not later:
@@ -136,7 +137,7 @@ def _carry_out(sql: Sql, settlements: Sequence[Settlement], queue: _Queue, now: 
     number = sql.ask_number()
     written = {row[0] for row in sent.fetchall()} if sent else set()
     stored = {place: doc for place, doc in results.items() if doc["_id"] in written}
-    tally = rows.changed([_LOCKED] * len(stored), [_state(doc) for doc in stored.values()])
+    tally = rows.changed([_LOCKED] * len(stored), [state_number(doc) for doc in stored.values()])
     for place, doc in stored.items():
         answers[place] = doc
     if waiting is not None and waiting.fetchall():
@@ -148,8 +149,6 @@ def _carry_out(sql: Sql, settlements: Sequence[Settlement], queue: _Queue, now: 
     tally.update(rows.changed([_TODO] * len(claimed), [_LOCKED] * len(claimed)))
     rows.note(sql, tally)
     sql.note_number(number)
-    if sql.number is None and (settlements or claimed):
-        sql.note_number(sql.ask_number())
     return _Outcome([answer for answer in answers if answer is not None], claimed)
 
 
@@ -164,29 +163,19 @@ def _results(settlements: Sequence[Settlement], now: float) -> tuple[dict[int, D
         doc = settlement.doc
         is_first = doc["_id"] not in seen
         seen.add(doc["_id"])
-        if not (is_first and isinstance(doc.get("_rev"), str) and _holds(doc, doc)) or "_attachments" in doc:
+        if not (is_first and isinstance(doc.get("_rev"), str) and is_same_claim(doc, doc)) or "_attachments" in doc:
             later.append(place)
             continue
-        new = _settled(settlement, doc, now)
-        if isinstance(new, InvalidToken) or "_attachments" in new or _state(new) == _TODO:
+        try:
+            new = settled(settlement, doc, now)
+        except InvalidToken:
+            later.append(place)
+            continue
+        if "_attachments" in new or state_number(new) == _TODO:
             later.append(place)
         else:
             results[place] = files.with_stubs(rows.rewritten(new), settlement.attachments)
     return results, later
-
-
-def _settled(settlement: Settlement, current: Doc, now: float) -> Doc | InvalidToken:
-    """The document after the outcome, when it follows the rules; the rest was in the store already, or is ours."""
-    new = lifecycle.settle(current, settlement.outcome, now)
-    try:
-        for name in settlement.attachments:
-            tokens.check_attachment_name(name)
-        if settlement.outcome.changes:
-            tokens.encode({**settlement.outcome.changes, "_id": new["_id"]})
-            tokens.sized(tokens.dumps(new), new["_id"])
-    except InvalidToken as error:
-        return error
-    return new
 
 
 def _settle(sql: Sql, settlement: Settlement, tally: Tally, now: float) -> Answer:
@@ -194,13 +183,10 @@ def _settle(sql: Sql, settlement: Settlement, tally: Tally, now: float) -> Answe
     token_id, fence = settlement.doc["_id"], fence_of(settlement.doc)
     row = sql.one("SELECT doc::text FROM @tokens WHERE id = %s FOR UPDATE", token_id)
     current = read(row[0]) if row else {}
-    if not _holds(current, settlement.doc):
+    if not is_same_claim(current, settlement.doc):
         return lost(token_id, fence, current)
-    new = _settled(settlement, current, now)
-    if isinstance(new, InvalidToken):
-        return new
     try:
-        new = files.take_inline(sql, new)
+        new = files.take_inline(sql, settled(settlement, current, now))
     except InvalidToken as error:
         return error
     for name in settlement.attachments.keys() & new.get("_attachments", {}).keys():
@@ -209,8 +195,8 @@ def _settle(sql: Sql, settlement: Settlement, tally: Tally, now: float) -> Answe
     files.add(sql, [(token_id, settlement.attachments)])
     rows.write(sql, [new])
     tally[_LOCKED] -= 1
-    tally[_state(new)] += 1
-    sql.wakes |= _state(new) == _TODO
+    tally[state_number(new)] += 1
+    sql.wakes |= state_number(new) == _TODO
     revs: dict[str, str] = {}
     rows.follow(sql, [(_LOCKED, new)], revs)
     return {**new, "_rev": revs.get(token_id, new["_rev"])}
@@ -314,18 +300,6 @@ class _Queue:
         return found
 
 
-def _state(doc: Doc) -> int:
-    return STATES[state_of(doc)]
-
-
 def _key(doc: Doc) -> _Key:
-    return doc["_id"], fence_of(doc), _holder(doc)
-
-
-def _holder(doc: Mapping[str, Any]) -> object:
     claim = doc.get("claim")
-    return claim.get("pilot") if isinstance(claim, Mapping) else None
-
-
-def _holds(current: Doc, claimed: Doc) -> bool:
-    return holds(current, fence_of(claimed), _holder(claimed))
+    return doc["_id"], fence_of(doc), claim.get("pilot") if isinstance(claim, Mapping) else None

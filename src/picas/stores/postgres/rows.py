@@ -14,7 +14,7 @@ from typing import Any
 
 from picas import lifecycle, tokens
 from picas.lifecycle import Doc, State
-from picas.stores.derived import STATES, columns, new_document, next_rev, read
+from picas.stores.derived import STATES, columns, new_document, next_rev, read, state_number
 from picas.stores.postgres.connection import Sql
 
 __all__ = [
@@ -105,24 +105,27 @@ def rewritten(doc: Doc) -> Doc:
     return {**doc, "_rev": next_rev(doc["_rev"])}
 
 
-def write(sql: Sql, docs: Sequence[Doc], *, revs: Sequence[str] | None = None) -> Any:
-    """Send documents to be stored in place of what is there; a cursor.
+def write(
+    sql: Sql, docs: Sequence[Doc], *, texts: Iterable[str] | None = None, revs: Sequence[str] | None = None
+) -> Any:
+    """Send documents to be stored in place of what is there, ``texts`` being their JSON if that was made; a cursor.
 
     With ``revs`` only in place of these revisions; the cursor then has the ids of those that were.
     """
-    values = _arrays(docs)
+    values = _arrays(docs, texts)
     return sql.run(_UPDATE, *values) if revs is None else sql.run(_UPDATE_CURRENT, *values, list(revs))
 
 
 def add(sql: Sql, docs: Sequence[Doc], *, as_given: bool = False) -> dict[str, str]:
     """Insert documents whose ids are new; the revision of each that was added, by id."""
-    made: dict[str, Doc] = {}
+    made: dict[str, tuple[Doc, str]] = {}
     for doc in docs:
-        new, _ = new_document(doc, as_given=as_given)
-        made.setdefault(new["_id"], new)
-    found = {row[0] for row in sql.rows(_INSERT, *_arrays(list(made.values())))}
-    added = [doc for token_id, doc in made.items() if token_id in found]
-    note(sql, changed([], [columns(doc)[0] for doc in added]))
+        new, text = new_document(doc, as_given=as_given)
+        made.setdefault(new["_id"], (new, text))
+    values = _arrays([new for new, _ in made.values()], [text for _, text in made.values()])
+    found = {row[0] for row in sql.rows(_INSERT, *values)}
+    added = [doc for token_id, (doc, _) in made.items() if token_id in found]
+    note(sql, changed([], [state_number(doc) for doc in added]))
     revs = {doc["_id"]: doc["_rev"] for doc in added}
     follow(sql, [(None, doc) for doc in added], revs)
     return revs
@@ -137,11 +140,8 @@ def replace(sql: Sql, changes: Sequence[tuple[int, Doc]], *, checked: bool = Fal
     news = [rewritten(doc) for _, doc in changes]
     if not news:
         return []
-    if not checked:
-        for doc in news:
-            tokens.encode(doc)
-    write(sql, news)
-    states = [columns(doc)[0] for doc in news]
+    write(sql, news, texts=map(tokens.dumps if checked else tokens.encode, news))
+    states = [state_number(doc) for doc in news]
     sql.wakes |= _TODO in states
     note(sql, changed([old for old, _ in changes], states))
     revs: dict[str, str] = {}
@@ -154,7 +154,7 @@ def follow(sql: Sql, changes: Sequence[tuple[int | None, Doc]], revs: dict[str, 
 
     ``revs`` is told the revisions of those that were written once more.
     """
-    states = [(old, columns(doc)[0], doc) for old, doc in changes]
+    states = [(old, state_number(doc), doc) for old, doc in changes]
     ended = [doc["_id"] for old, new, doc in states if old == _HELD != new]
     if ended:
         sql.run("DELETE FROM @waits WHERE id = ANY(%s)", ended)
@@ -211,11 +211,11 @@ def _release_met(sql: Sql, ids: set[str]) -> dict[str, str]:
         return {}
     write(sql, met)
     sql.run("DELETE FROM @waits WHERE id = ANY(%s)", [doc["_id"] for doc in met])
-    note(sql, changed([_HELD] * len(met), [columns(doc)[0] for doc in met]))
+    note(sql, changed([_HELD] * len(met), [state_number(doc) for doc in met]))
     return {doc["_id"]: doc["_rev"] for doc in met}
 
 
-def _arrays(docs: Sequence[Doc]) -> list[Any]:
+def _arrays(docs: Sequence[Doc], texts: Iterable[str] | None = None) -> list[Any]:
     found = [(doc["_id"], doc["_rev"], *columns(doc)) for doc in docs]
     arrays = list(map(list, zip(*found, strict=True))) if found else [[]] * 7
-    return [*arrays, f"[{','.join(map(tokens.dumps, docs))}]"]
+    return [*arrays, f"[{','.join(map(tokens.dumps, docs) if texts is None else texts)}]"]

@@ -115,10 +115,9 @@ def create(address: Address) -> None:
     """Make the pool, or bring it up to date; the database too when it is missing and this user may make one."""
     try:
         _check_server(address)
-    except NoPool as missing:
+    except NoPool:
         if not _make_database(address):
             raise
-        del missing
     database = Database(address)
     try:
         database.write(migrate, patience=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
@@ -25,7 +26,7 @@ from picas.stores.base import (
     TokenStore,
     lost,
 )
-from picas.stores.derived import STATES, read
+from picas.stores.derived import STATES, read, state_number
 from picas.stores.inline import stub
 from picas.stores.postgres import checks, files, loading, rows, schema, server
 from picas.stores.postgres.address import Address
@@ -90,7 +91,7 @@ class PostgresStore(TokenStore):
                 (text,) = sql.one("SELECT doc::text FROM @tokens WHERE id = %s", token_id)
                 stored = read(text)
                 with_files = files.take_inline(sql, {**stored, "_attachments": inline[token_id]})
-                revs[token_id] = rows.replace(sql, [(_state(stored), with_files)])[0]["_rev"]
+                revs[token_id] = rows.replace(sql, [(state_number(stored), with_files)])[0]["_rev"]
             return revs
 
         new = [doc for doc in docs if "_rev" not in doc]
@@ -129,7 +130,7 @@ class PostgresStore(TokenStore):
                 new = files.take_inline(sql, doc) if doc.get("_attachments") else doc
                 if old.get("_attachments"):
                     files.drop_unlisted(sql, new)
-                changes.append((_state(old), new))
+                changes.append((state_number(old), new))
                 answers.append(doc["_id"])
             revs = {doc["_id"]: doc["_rev"] for doc in rows.replace(sql, changes)}
             return [revs[answer] if isinstance(answer, str) else answer for answer in answers]
@@ -179,6 +180,16 @@ class PostgresStore(TokenStore):
     ) -> Page:
         no_handwritten(view)
         selector = both(self._selector(view.design) if view else None, where)
+        while True:
+            docs, after = self._rows_of(view, after, limit, selector)
+            # Of rows that only may match, none may have: the next ones then, since an empty page is the last.
+            if docs or after is None or not limit:
+                return Page(docs=docs, next=after)
+
+    def _rows_of(
+        self, view: View | None, after: str | None, limit: int, selector: Selector | None
+    ) -> tuple[list[Doc], str | None]:
+        """Documents of one look, and where the next begins."""
         condition, values, exact = to_postgres(selector) if selector else ("true", [], True)
         place = json.loads(after) if after else None
         if view is None:
@@ -194,9 +205,17 @@ class PostgresStore(TokenStore):
         cursor = None if last is None or not more else {"id": last[0]} if view is None else {"place": last[1:3]}
         docs = [read(row[3]) for row in found]
         kept = docs if exact or selector is None else [doc for doc in docs if matches(selector, doc)]
-        if cursor is not None and not kept and limit:
-            return self.page(view, after=json.dumps(cursor), limit=limit, where=where)
-        return Page(docs=kept, next=json.dumps(cursor) if cursor is not None else None)
+        return kept, json.dumps(cursor) if cursor is not None else None
+
+    def _all(self, view: View | None, where: Selector | None = None) -> Iterator[Doc]:
+        """The documents of all pages."""
+        after: str | None = None
+        while True:
+            page = self.page(view, after=after, limit=_BATCH, where=where)
+            yield from page.docs
+            if page.next is None:
+                return
+            after = page.next
 
     def count(self, design: str = MONITOR.name, where: Selector | None = None) -> dict[State, int]:
         selector = both(self._selector(design), where)
@@ -208,15 +227,8 @@ class PostgresStore(TokenStore):
             query = f"SELECT state, count(*) FROM @tokens WHERE {condition} GROUP BY state"
             found = dict(self._db.write(lambda sql: sql.rows(query, *values), patience=None))
             return {state: found.get(STATES[state], 0) for state in State}
-        found = dict.fromkeys(STATES.values(), 0)
-        after: str | None = None
-        while True:
-            page = self.page(None, after=after, limit=_BATCH, where=selector)
-            for doc in page.docs:
-                found[_state(doc)] += 1
-            if page.next is None:
-                return {state: found[STATES[state]] for state in State}
-            after = page.next
+        tally = Counter(state_of(doc) for doc in self._all(None, selector))
+        return {state: tally[state] for state in State}
 
     def next_ready(self, view: View) -> float | None:
         no_handwritten(view)
@@ -249,7 +261,7 @@ class PostgresStore(TokenStore):
             files.link(sql, token_id, file, name)
             about = stub(doc["_rev"], content_type, length, digest)
             new = {**doc, "_attachments": {**doc.get("_attachments", {}), name: about}}
-            return str(rows.replace(sql, [(_state(doc), new)], checked=True)[0]["_rev"])
+            return str(rows.replace(sql, [(state_number(doc), new)], checked=True)[0]["_rev"])
 
         return self._db.write(link)
 
@@ -266,7 +278,7 @@ class PostgresStore(TokenStore):
             files.drop(sql, token_id, name)
             rest = {key: value for key, value in doc["_attachments"].items() if key != name}
             bare = {key: value for key, value in doc.items() if key != "_attachments"}
-            rows.replace(sql, [(_state(doc), {**bare, "_attachments": rest} if rest else bare)], checked=True)
+            rows.replace(sql, [(state_number(doc), {**bare, "_attachments": rest} if rest else bare)], checked=True)
             return True
 
         return self._db.write(remove)
@@ -353,22 +365,13 @@ class PostgresStore(TokenStore):
         """By reading: for a condition that PostgreSQL cannot tell."""
         now = self.now()
         soonest: float | None = None
-        after: str | None = None
-        while True:
-            page = self.page(view, after=after, limit=_BATCH)
-            for doc in page.docs:
-                at = doc.get("not_before")
-                left = max(0.001, at - now) if isinstance(at, (int, float)) and at > now else 0.0
-                soonest = left if soonest is None else min(soonest, left)
-                if not soonest:
-                    return 0.0
-            if page.next is None:
-                return soonest
-            after = page.next
-
-
-def _state(doc: Doc) -> int:
-    return STATES[state_of(doc)]
+        for doc in self._all(view):
+            at = doc.get("not_before")
+            left = max(0.001, at - now) if isinstance(at, (int, float)) and at > now else 0.0
+            soonest = left if soonest is None else min(soonest, left)
+            if not soonest:
+                break
+        return soonest
 
 
 def _storable(names: Sequence[str]) -> list[str]:

@@ -40,7 +40,7 @@ def _never(*_: object) -> bool:
 
 
 MUTANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    "fence": lambda: replaced((lifecycle, "holds", _holds_any), (exchange, "holds", _holds_any)),
+    "fence": lambda: replaced((lifecycle, "holds", _holds_any)),
     "revision": lambda: replaced((state.Pool, "change", _change_unchecked)),
     "lease": lambda: replaced((PilotRecord, "lapsed", property(lambda _: True))),
     "crash-limit": lambda: replaced((lifecycle, "CRASH_LIMIT", 10**6)),

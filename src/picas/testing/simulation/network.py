@@ -9,13 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from picas.errors import PicasError, StoreUnavailable
 from picas.stores.base import Beat, Capabilities, Claim, Exchange, PilotRecord, Settlement, TokenStore
 from picas.stores.postgres import exchange as exchanges
-from picas.stores.postgres import pilots as records
+from picas.stores.postgres import pilots
 from picas.stores.postgres.connection import Unsettled
+from picas.stores.records import fields_of
 from picas.testing.simulation.loop import Actor, Loop
 from picas.testing.simulation.server import Server
 from picas.tokens import dumps
@@ -128,6 +130,7 @@ class _Database:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._server = network.server
+        self.address = SimpleNamespace(url="simulation:")
 
     @property
     def outages(self) -> int:
@@ -165,22 +168,17 @@ class _Database:
         return self._network.call("took_place", lambda: self._server.took_place(number))
 
     def rows(self, query: str, *values: Any) -> list[Any]:
-        if query == records._LISTED:
+        if query == pilots._LISTED:
             return self._network.call("pilots", self._listed)
         (ids,) = values
         found = self._network.call("get", lambda: self._server.store.get(ids))
         return [(doc["_id"], dumps(doc)) for doc in found if doc is not None]
 
-    def _listed(self) -> list[tuple[str, str, str, float]]:
+    def _listed(self) -> list[tuple[str, str, str, str, float]]:
         self._server.listed_at[self._network.actor.name] = self._network.loop.now
         found = sorted(self._server.store.pilots(), key=lambda record: record.id)
         heard_at = self._server.heard_at
-        return [(_text(one), one.orders, str(heard_at[one.id]), one.silent) for one in found]
-
-
-def _text(record: PilotRecord) -> str:
-    kept = {name: value for name, value in vars(record).items() if name not in records._NOT_STORED}
-    return dumps(kept)
+        return [(one.id, dumps(fields_of(one)), one.orders, str(heard_at[one.id]), one.silent) for one in found]
 
 
 def carry_out(
@@ -203,7 +201,7 @@ class _Handle(TokenStore):
         self.store = network.server.store
         database: Any = _Database(network)
         self._exchanger = exchanges.Exchanger(database)
-        self._pilots = records.Pilots(database)
+        self._pilots = pilots.Pilots(database)
         self._seen = -1
         self._has_waited = False
 
