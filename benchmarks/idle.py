@@ -24,6 +24,8 @@ from report import machine, number, table
 from servers import STORES, Place, place_of
 
 PATIENCE = 60.0
+LEASE = 60.0
+"""A pilot's, when nothing else is said: so long it looks after others that may have come for the same work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +79,8 @@ def wake(pool: Pool, pilot: subprocess.Popen[bytes], stamp: Path) -> float:
 
 
 def rest(store: str, place: Place, pilot: subprocess.Popen[bytes], wakes: list[float], seconds: float) -> Idle:
-    """What the pilot costs when it is left alone."""
-    time.sleep(3.0)
+    """What the pilot costs when it is left alone, from when a lease has passed without anything."""
+    time.sleep(LEASE + 5.0)
     before, asked = cpu_of(pilot), place.requests()
     begun = time.monotonic()
     time.sleep(seconds)

@@ -22,19 +22,18 @@ from picas.pilot.crew import Crew
 from picas.pilot.holdings import Holding, Holdings
 from picas.pilot.idleness import Idleness
 from picas.pilot.jobs import Job, Report
+from picas.pilot.lease import Lease
 from picas.pilot.options import Progress, RunOptions, RunReport
 from picas.pilot.settling import Settler
 from picas.pilot.signals import Signals
 from picas.pool import Pool
-from picas.stores.base import Claim, PilotRecord, Settlement
+from picas.stores.base import Beat, Claim, PilotRecord, Settlement
 from picas.tokens import Requirements, dumps
 
 __all__ = ["CommandActor", "Progress", "RunOptions", "RunReport"]
 
 log = logging.getLogger("picas.pilot")
 
-_LOOKOUTS = 4
-"""Pilots, the first by name, that look for silent ones every few seconds."""
 AWAY_GRACE = 15.0
 """Seconds for which a pilot that was told to stop waits for a pool that is away, before it keeps results on disk."""
 
@@ -53,16 +52,6 @@ class CommandActor:
         host, job = socket.gethostname(), jobid.job_ids(os.environ)
         self.id = f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
         self._claimant = Claimant(pilot=self.id, hostname=host, job=job)
-        self._record = PilotRecord(
-            id=self.id,
-            hostname=host,
-            pid=os.getpid(),
-            started_at=time.time(),
-            lease=self.options.lease,
-            view=str(self.options.view),
-            cores=self._cores,
-            job=job,
-        )
         self._holdings = Holdings(self._cores)
         # Whoever watches pilots allows them a lease to come back after an outage.
         self._settler = Settler(self._store, keep.kept_folder(os.environ), min(30.0, self.options.lease / 3))
@@ -75,8 +64,17 @@ class CommandActor:
         self._why = ""
         self._dry = False
         self._idleness = Idleness(pool, self.options.view, self.options.idle)
-        self._beat_at = 0.0
-        self._look_at = 0.0
+        record = PilotRecord(
+            id=self.id,
+            hostname=host,
+            pid=os.getpid(),
+            started_at=time.time(),
+            lease=self.options.lease,
+            view=str(self.options.view),
+            cores=self._cores,
+            job=job,
+        )
+        self._lease = Lease(pool, record, self._settler, self._idleness)
         self._progress_at = 0.0
         self._tidy: list[str] = []
 
@@ -232,23 +230,16 @@ class CommandActor:
 
     def _renew(self) -> None:
         """Renew the lease and look for pilots that let theirs run out, each when it is time."""
-        now = time.monotonic()
-        if self._settler.is_away:
-            return
-        if now >= self._beat_at:
-            if not self._settler.guarded(self._beat):
-                # Nothing is claimed before it has come through: nobody would miss a pilot that was never heard of.
-                return
-            self._beat_at = now + self.options.lease / 3
-        if now >= self._look_at:
-            self._look_at = now + min(5.0, self.options.lease / 4) * self._chance.uniform(0.8, 1.0)
-            self._settler.guarded(self._look)
-
-    def _beat(self) -> None:
-        counts = self._settler.counts
+        counts, holdings = self._settler.counts, self._holdings
         finished = counts.done + counts.failed
-        record = {**vars(self._record), "running": self._holdings.running, "finished": finished}
-        beat = self._store.beat(PilotRecord(**record))
+        beat = self._lease.beat(running=holdings.running, holding=len(holdings), finished=finished)
+        if beat is not None:
+            self._heed(beat)
+        if self._lease.look():
+            self._dry = False
+
+    def _heed(self, beat: Beat) -> None:
+        """Act on what the store tells of this pilot's claims."""
         for holding in self._holdings.lost({**beat.held}):
             log.warning("token %s: claim %d is over", holding.doc["_id"], fence_of(holding.doc))
             self._end(holding, "lost")
@@ -257,18 +248,6 @@ class CommandActor:
                 self._end(holding, "cancelled")
         if beat.orders and not self._stopping:
             self._stop("stopped", f"told to {beat.orders}")
-
-    def _look(self) -> None:
-        pilots = self._store.pilots()
-        given_back = self.pool.recover(pilots)
-        if given_back:
-            self._dry = False
-            log.warning("gave back %d tokens of pilots that fell silent", len(given_back))
-        self._idleness.silent = [pilot.id for pilot in pilots if not pilot.alive and not pilot.lapsed]
-        # Of many pilots a few look often, and the others the more seldom the more there are. The dead look no more.
-        alive = [pilot.id for pilot in pilots if pilot.alive]
-        if sum(pilot < self.id for pilot in alive) >= _LOOKOUTS:
-            self._look_at += (self._look_at - time.monotonic()) * (len(alive) / (2 * _LOOKOUTS))
 
     def _end(self, holding: Holding, why: str) -> None:
         if holding.sent:
@@ -341,6 +320,7 @@ class CommandActor:
                 over = True
             elif self._idleness.rest():
                 self._dry = False
+                self._lease.look_soon()
 
         if not self._settler.is_away:
             self._settler.guarded(look)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from picas.pool import connect
 from picas.stores.couchdb import CouchStore, read_address
 from picas.testing.contract import *  # noqa: F403
 from picas.testing.contract import Reopen
@@ -47,3 +48,18 @@ def store(pool: dict[str, str]) -> Iterator[CouchStore]:
 @pytest.fixture
 def reopen(store: CouchStore, pool: dict[str, str]) -> Reopen:
     return lambda: CouchStore.open(read_address(**pool))
+
+
+def test_a_name_and_a_password_in_the_address_are_used(couchdb_server: CouchServer) -> None:
+    with connect(couchdb_server.address(couchdb_server.database("address")), create=True) as pool:
+        pool.add([{"_id": "t1"}])
+        assert pool.store.get(["t1"])[0] is not None
+        pool.store.drop()
+
+
+def test_credentials_that_are_given_beside_an_address_go_before_those_in_it() -> None:
+    address = read_address("https://ann:a%40b@host/db")
+    assert (address.username, address.password) == ("ann", "a@b")
+    address = read_address("https://ann:secret@host/db", username="bob", password="other")
+    assert (address.username, address.password) == ("bob", "other")
+    assert "secret" not in repr(address) + address.server + address.shown

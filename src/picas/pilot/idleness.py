@@ -11,7 +11,7 @@ __all__ = ["Idleness"]
 
 _MISFITS = 3
 """Claims that come back empty though there is work, until it is taken to be for other pilots."""
-_LOOK_AGAIN = 30.0
+_LOOK_AGAIN = 120.0
 """Seconds after which it looks for work though nothing told of any."""
 _SLICE = 0.5
 """Seconds of waiting between looks at signals and at the lease."""
@@ -32,6 +32,7 @@ class Idleness:
         self._hopeful = False
         self._ready_at: float | None = None
         self._since: float | None = None
+        self._stirred_at = time.monotonic()
 
     @property
     def why(self) -> str:
@@ -46,6 +47,11 @@ class Idleness:
     def over(self) -> None:
         """The pilot has something to do."""
         self._since = None
+        self._stirred_at = time.monotonic()
+
+    def is_quiet(self, seconds: float) -> bool:
+        """Whether nothing has come into the pool, and this pilot had nothing to do, for so long."""
+        return time.monotonic() >= self._stirred_at + seconds
 
     def is_time_to_look(self) -> bool:
         """Whether it is time to try a claim: a token's pause is over, or some time has passed."""
@@ -70,7 +76,9 @@ class Idleness:
             # Once that is past it waits for what comes back by itself, in slices all the same.
             ends.append(self._since + self._patience)
         changed = self._pool.store.wait(max(0.0, min(ends) - now))
-        self._misfits = 0 if changed else self._misfits
+        if changed:
+            self._misfits = 0
+            self._stirred_at = time.monotonic()
         return changed
 
     def _find_ready(self, now: float) -> float:

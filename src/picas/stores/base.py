@@ -141,7 +141,8 @@ class PilotRecord:
 
     ``lease``, ``silent`` and ``watched`` are seconds, ``started_at`` unix seconds; ``orders`` is empty, ``drain`` or
     ``stop``. ``silent`` is for how long nothing was heard by the store's clock; ``watched`` for how long whoever asks
-    has seen that itself, where pilots and store can lose sight of each other, else it is without end.
+    has seen that itself, where pilots and store can lose sight of each other, else it is without end. ``holding`` is
+    how many claims the pilot knows of, None when it does not say: one that says 0 need not be told of any.
     """
 
     id: str
@@ -153,6 +154,7 @@ class PilotRecord:
     cores: int = 1
     running: int = 0
     finished: int = 0
+    holding: int | None = None
     job: Mapping[str, str | None] = field(default_factory=dict)
     orders: str = ""
     silent: float = 0.0

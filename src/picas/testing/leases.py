@@ -47,6 +47,13 @@ class TestBeat:
         change(store, "c", lifecycle.reset)
         assert dict(store.beat(beat_of("p1")).held) == {}
 
+    def test_who_says_how_many_it_holds_is_told_of_them_and_of_its_orders(self, store: TokenStore) -> None:
+        put(store, "a")
+        claim_one(store, pilot="p1")
+        assert dict(store.beat(beat_of("p1", holding=1)).held) == {"a": 1}
+        store.order("p1", "drain")
+        assert store.beat(beat_of("p1", holding=0)).orders == "drain"
+
     def test_the_fence_tells_a_claim_from_a_later_one(self, store: TokenStore) -> None:
         put(store, "a")
         for fence in (1, 2):

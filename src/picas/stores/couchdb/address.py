@@ -48,6 +48,8 @@ def read_address(
 ) -> Address:
     """Read ``couchdb://``, ``couchdbs://``, ``http://`` or ``https://``, host, port and, last in the path, database.
 
+    A user's name and password in it count when none is given beside it.
+
     Parameters: ``ca=FILE`` (certificates to trust), ``auth=cookie`` (log in once instead of with every request),
     ``plain=yes`` (send the password without encryption to another machine, which is refused otherwise).
     ConfigError names what is wrong with it.
@@ -55,6 +57,8 @@ def read_address(
     parts = urlsplit(url)
     scheme, port = _SCHEMES[parts.scheme.lower()]
     options = _options(parts.query, url)
+    if username is None and parts.username is not None:
+        username, password = unquote(parts.username), unquote(parts.password or "") or password
     folders, _, database = parts.path.strip("/").rpartition("/")
     if not parts.hostname or not database:
         raise ConfigError(f"pool {_bare(url)}: the address needs a host and a database", hint=_FORM)

@@ -54,7 +54,7 @@ class Pilots:
         if not self._listable and record.id not in self._known:
             self._register(lambda ids: ids | {record.id})
             self._known.add(record.id)
-        held = dict(self._held(record.id))
+        held = {} if record.holding == 0 else dict(self._held(record.id))
         return Beat(
             held={token_id: fence for token_id, (fence, _) in held.items()},
             cancelled=frozenset(token_id for token_id, (_, cancelled) in held.items() if cancelled),

@@ -34,7 +34,7 @@ from picas.views import MONITOR, Design, View, no_handwritten
 
 __all__ = ["SqliteStore"]
 
-_LOOK_EVERY = 0.02
+_LOOK_EVERY = 0.04
 """Seconds between looks at the file's change counter while waiting; a look costs some microseconds."""
 
 

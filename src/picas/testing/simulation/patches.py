@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 from picas import command
-from picas.pilot import idleness, settling
+from picas.pilot import settling
 from picas.stores.postgres import exchange, pilots
 from picas.testing.simulation.loop import BASE, Loop
 from picas.testing.simulation.network import carry_out
@@ -52,11 +54,16 @@ def outside(loop: Loop, chance: random.Random, kept: list[Any]) -> Iterator[None
         (command, "time", clock),
         (command, "os", machine),
         (command, "socket", host),
-        (settling, "time", clock),
+        *((module, "time", clock) for module in _timed()),
         (settling, "random", dice),
         (settling, "keep", keep),
-        (idleness, "time", clock),
         (pilots, "time", clock),
         (exchange, "_carry_out", carry_out),
     ):
         yield
+
+
+def _timed() -> list[Any]:
+    """The modules of the pilot that look at a clock."""
+    known = [module for name, module in sys.modules.items() if name.startswith("picas.pilot.")]
+    return [module for module in known if getattr(module, "time", None) is time]

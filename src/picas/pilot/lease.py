@@ -1,0 +1,80 @@
+"""A pilot's lease: renewed while it lives, and the look for pilots that let theirs run out."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import replace
+
+from picas.pilot.idleness import Idleness
+from picas.pilot.settling import Settler
+from picas.pool import Pool
+from picas.stores.base import Beat, PilotRecord
+
+__all__ = ["Lease"]
+
+_LOOKOUTS = 4
+"""Pilots, the first by name, that look for silent ones every few seconds."""
+
+log = logging.getLogger("picas.pilot")
+
+
+class Lease:
+    """Beats three times per lease, and looks for silent pilots; each when it is time, and the store is there.
+
+    ``record`` is what the pilot says of itself. Nothing may be claimed before it ``has_begun``: nobody would miss a
+    pilot that was never heard of.
+    """
+
+    def __init__(self, pool: Pool, record: PilotRecord, settler: Settler, idleness: Idleness) -> None:
+        self.record = record
+        self._pool = pool
+        self._settler = settler
+        self._idleness = idleness
+        self._chance = random.Random(record.id)
+        self._look_every = min(5.0, record.lease / 4)
+        self._beat_at = 0.0
+        self._look_at = 0.0
+
+    def beat(self, **here: int) -> Beat | None:
+        """Renew the lease when it is time, with what has changed of the record; what the store tells of it."""
+        now = time.monotonic()
+        if now < self._beat_at or self._settler.is_away:
+            return None
+        told: list[Beat] = []
+        self.record = replace(self.record, **here)
+        if not self._settler.guarded(lambda: told.append(self._pool.store.beat(self.record))):
+            return None
+        self._beat_at = now + self.record.lease / 3
+        return told[0]
+
+    def look(self) -> bool:
+        """Look for silent pilots when it is time; whether tokens of such were given back."""
+        now = time.monotonic()
+        # Not when a beat has just failed: that one comes first, once the store is back.
+        if now < self._look_at or now >= self._beat_at or self._settler.is_away:
+            return False
+        self._look_at = now + self._look_every * self._chance.uniform(0.8, 1.0)
+        found: list[str] = []
+        self._settler.guarded(lambda: found.extend(self._recover()))
+        if found:
+            log.warning("gave back %d tokens of pilots that fell silent", len(found))
+        return bool(found)
+
+    def look_soon(self) -> None:
+        """Something has come into the pool, which a pilot may claim and die with."""
+        self._look_at = min(self._look_at, time.monotonic() + self._look_every)
+
+    def _recover(self) -> list[str]:
+        pilots = self._pool.store.pilots()
+        given_back = self._pool.recover(pilots)
+        self._idleness.silent = [pilot.id for pilot in pilots if not pilot.alive and not pilot.lapsed]
+        # Of many pilots a few look often, and the others the more seldom the more there are. The dead look no more.
+        alive = [pilot.id for pilot in pilots if pilot.alive]
+        if sum(pilot < self.record.id for pilot in alive) >= _LOOKOUTS:
+            self._look_at += (self._look_at - time.monotonic()) * (len(alive) / (2 * _LOOKOUTS))
+        if [pilot.id for pilot in pilots] == [self.record.id] and self._idleness.is_quiet(self.record.lease):
+            # Nobody to look after, and nothing for anyone else to have claimed.
+            self._look_at = self._beat_at
+        return given_back
