@@ -37,13 +37,13 @@ class Lease:
         self._beat_at = 0.0
         self._look_at = 0.0
 
-    def beat(self, **here: int) -> Beat | None:
+    def beat(self, *, running: int, holding: int, finished: int) -> Beat | None:
         """Renew the lease when it is time, with what has changed of the record; what the store tells of it."""
         now = time.monotonic()
         if now < self._beat_at or self._settler.is_away:
             return None
         told: list[Beat] = []
-        self.record = replace(self.record, **here)
+        self.record = replace(self.record, running=running, holding=holding, finished=finished)
         if not self._settler.guarded(lambda: told.append(self._pool.store.beat(self.record))):
             return None
         self._beat_at = now + self.record.lease / 3
@@ -76,5 +76,5 @@ class Lease:
             self._look_at += (self._look_at - time.monotonic()) * (len(alive) / (2 * _LOOKOUTS))
         if [pilot.id for pilot in pilots] == [self.record.id] and self._idleness.is_quiet(self.record.lease):
             # Nobody to look after, and nothing for anyone else to have claimed.
-            self._look_at = self._beat_at
+            self._look_at = time.monotonic() + self.record.lease / 2
         return given_back
