@@ -10,14 +10,13 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from picas import lifecycle, tokens
 from picas.errors import Conflict
-from picas.lifecycle import Doc, State, awaited, state_of
+from picas.lifecycle import Doc, State, state_of
 from picas.pool import Pool
 
 __all__ = ["Arrivals", "Moved", "bare", "is_importing"]
@@ -26,7 +25,7 @@ _INLINE_BYTES = 256 << 10
 """Files of a token up to this size, all together, come in one write with it."""
 _BATCH, _BATCH_BYTES = 200, 4 << 20
 _MARK = "importing"
-_HIDDEN = ("lock", "after", _MARK)
+_HIDDEN = ("lock", "after", "hold", _MARK)
 
 
 @dataclass
@@ -161,11 +160,7 @@ class Arrivals:
 
     def _let_go(self, token_id: str) -> None:
         """Make the token what it is to be, now that its files are there."""
-        if self._apply(token_id, _parked) + self._apply(token_id, _unmarked):
-            self._pool.release(doc for doc in [self._pool.get(token_id)] if doc is not None)
-
-    def _apply(self, token_id: str, event: Callable[[Doc], Doc | None]) -> int:
-        return len(self._pool.change((doc for doc in [self._pool.get(token_id)] if doc is not None), event).changed)
+        self._pool.change((doc for doc in [self._pool.get(token_id)] if doc is not None), _unmarked)
 
 
 def is_importing(doc: Mapping[str, Any]) -> bool:
@@ -180,10 +175,7 @@ def bare(doc: Doc) -> Doc:
 
 
 def _held(doc: Doc) -> Doc:
-    """The token out of everybody's reach, and not done either, so that nobody who waits for it is let go too soon.
-
-    Without ``after``, since it would be let go itself when those tokens are done.
-    """
+    """The token out of everybody's reach, and not done either, so that nobody who waits for it is let go too soon."""
     kept = {name: doc[name] for name in _HIDDEN if name in doc}
     rest = {name: value for name, value in doc.items() if name not in _HIDDEN}
     return lifecycle.hold({**rest, _MARK: kept})
@@ -195,13 +187,6 @@ def _restored(doc: Doc) -> Doc:
 
 def _unmarked(doc: Doc) -> Doc | None:
     return _restored(doc) if is_importing(doc) else None
-
-
-def _parked(doc: Doc) -> Doc | None:
-    """On its way to wait for others a token is locked for a moment: stores look at ``after`` when it becomes held."""
-    if not is_importing(doc) or state_of(goal := _restored(doc)) is not State.HELD or not awaited(goal):
-        return None
-    return {**doc, "lock": max(1, int(time.time()))}
 
 
 def _present(stored: Doc | None, doc: Doc) -> dict[str, int | None] | None:

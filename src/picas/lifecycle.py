@@ -175,8 +175,8 @@ def is_same_claim(doc: Mapping[str, Any], claimed: Mapping[str, Any]) -> bool:
 
 
 def awaited(doc: Mapping[str, Any]) -> list[str]:
-    """The ids of the tokens that this one waits for."""
-    after = doc.get("after")
+    """The ids of the tokens that this one waits for: none when a person holds it, who alone then lets it go."""
+    after = doc.get("after") if doc.get("hold") is not True else None
     return [name for name in after if isinstance(name, str)] if isinstance(after, list) else []
 
 
@@ -262,13 +262,15 @@ def reset(doc: Mapping[str, Any]) -> Doc:
 
 
 def hold(doc: Mapping[str, Any]) -> Doc:
-    """A waiting token taken out of every PiCaS view until it is made `ready`."""
-    return {**doc, "lock": -1}
+    """A waiting token taken out of every PiCaS view until it is made `ready`, whatever is done in ``after``."""
+    return {**doc, "lock": -1, "hold": True}
 
 
 def ready(doc: Mapping[str, Any]) -> Doc:
     """A held token put where pilots find it."""
-    return {**doc, "lock": 0}
+    new = {**doc, "lock": 0}
+    new.pop("hold", None)
+    return new
 
 
 def cancel(doc: Mapping[str, Any], now: float) -> Doc:
@@ -318,7 +320,7 @@ def _ended(doc: Doc, now: float) -> Doc:
 
 def _back_to_todo(doc: Mapping[str, Any]) -> Doc:
     new = {**doc, "lock": 0, "done": 0, "exit_code": ""}
-    for name in ("claim", "cancel", *_JOB_FIELDS):
+    for name in ("claim", "cancel", "hold", *_JOB_FIELDS):
         new.pop(name, None)
     return new
 

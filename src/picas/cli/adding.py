@@ -133,6 +133,7 @@ def _common(
         name: _amount(text) for name, text in (_pair(r, "--requires") for r in requires or ())
     } or None
     fields["after"] = list(after) if after else None
+    fields["hold"] = True if hold else None
     return {name: value for name, value in fields.items() if value is not None}
 
 

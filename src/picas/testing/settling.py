@@ -354,6 +354,39 @@ class TestAfter:
         settle(store, claim_one(store))
         assert state(store, "b") is State.HELD
 
+    def test_one_held_by_a_person_stays_so_though_what_it_waits_for_is_done(self, store: TokenStore) -> None:
+        put(store, "a", "x")
+        settle(store, claim_one(store))
+        put(store, "b", after=["a"])
+        change(store, "b", lifecycle.hold)
+        put(store, "c", after=["x"])
+        change(store, "c", lifecycle.hold)
+        settle(store, claim_one(store))
+        assert [state(store, name) for name in "bc"] == [State.HELD, State.HELD]
+        change(store, "b", lifecycle.reset)
+        change(store, "c", lifecycle.ready)
+        assert ids(claim(store, 10)) == ["b", "c"]
+
+    def test_a_held_token_may_come_to_wait_for_others(self, store: TokenStore) -> None:
+        put(store, "a", "x")
+        put(store, "b", after=["a"])
+        change(store, "b", lambda doc: {**doc, "after": ["x"]})
+        a, x = claim(store, 2)
+        settle(store, a)
+        assert state(store, "b") is State.HELD
+        settle(store, x)
+        assert state(store, "b") is State.TODO
+
+    def test_a_held_token_goes_when_all_that_it_is_changed_to_wait_for_is_done(self, store: TokenStore) -> None:
+        put(store, "a")
+        settle(store, claim_one(store))
+        put(store, "b", after=["nothing"])
+        put(store, "c")
+        change(store, "b", lambda doc: {**doc, "after": ["a"]})
+        (rev,) = store.update([{**found(store, "c"), "lock": -1, "after": ["a"]}])
+        assert [state(store, name) for name in "bc"] == [State.TODO, State.TODO]
+        assert found(store, "c")["_rev"] == rev
+
     def test_a_deleted_dependent_is_forgotten(self, store: TokenStore) -> None:
         put(store, "a", "x")
         put(store, "b", after=["a"])

@@ -57,7 +57,7 @@ class Pool:
         check(new)
         if "_rev" in doc or token_id in self.rows:
             return Conflict(f"token {token_id} exists already", hint="read it, and update it")
-        return self.write(lifecycle.ready(new) if self._is_released(new) else new).revision
+        return self._write_free(new).revision
 
     def change(self, doc: Doc) -> str | Conflict:
         token_id = tokens.check_id(doc.get("_id"))
@@ -65,7 +65,7 @@ class Pool:
         row = self.rows.get(token_id)
         if row is None or row.revision != doc.get("_rev"):
             return Conflict(f"token {token_id} has been changed or deleted meanwhile", hint="read it again")
-        return self.write(doc).revision
+        return self._write_free(doc).revision
 
     def remove(self, doc: Doc) -> bool:
         row = self.rows.get(doc.get("_id", ""))
@@ -135,6 +135,9 @@ class Pool:
         if row.state is State.DONE:
             self._release(token_id)
         return row
+
+    def _write_free(self, doc: Doc) -> Row:
+        return self.write(lifecycle.ready(doc) if self._is_released(doc) else doc)
 
     def _replace(self, token_id: str, row: Row | None) -> None:
         self._undo.append((token_id, self.rows.get(token_id)))

@@ -155,10 +155,10 @@ def follow(sql: Sql, changes: Sequence[tuple[int | None, Doc]], revs: dict[str, 
     ``revs`` is told the revisions of those that were written once more.
     """
     states = [(old, state_number(doc), doc) for old, doc in changes]
-    ended = [doc["_id"] for old, new, doc in states if old == _HELD != new]
+    ended = [doc["_id"] for old, _, doc in states if old == _HELD]
     if ended:
         sql.run("DELETE FROM @waits WHERE id = ANY(%s)", ended)
-    begun = [doc for old, new, doc in states if new == _HELD != old]
+    begun = [doc for _, new, doc in states if new == _HELD]
     if begun:
         revs.update(start_waiting(sql, begun))
     done = [doc["_id"] for old, new, doc in states if new == _DONE != old]
@@ -168,9 +168,7 @@ def follow(sql: Sql, changes: Sequence[tuple[int | None, Doc]], revs: dict[str, 
 
 def start_waiting(sql: Sql, docs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Note what held tokens wait for; those with nothing left to wait for become ready: id and revision of each."""
-    pairs = [
-        (str(need), str(doc["_id"])) for doc in docs if isinstance(doc.get("after"), list) for need in doc["after"]
-    ]
+    pairs = [(need, str(doc["_id"])) for doc in docs for need in lifecycle.awaited(doc)]
     if not pairs:
         return {}
     needs, ids = zip(*pairs, strict=True)

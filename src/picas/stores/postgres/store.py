@@ -11,7 +11,7 @@ from typing import IO
 
 from picas import tokens
 from picas.errors import Conflict, NoSuchView, StoreUnavailable, Unsupported
-from picas.lifecycle import Doc, State, holds, state_of
+from picas.lifecycle import Doc, State, awaited, holds, state_of
 from picas.selectors import Selector, both, matches, to_postgres
 from picas.stores.base import (
     Beat,
@@ -356,7 +356,7 @@ class PostgresStore(TokenStore):
 
     def _recheck(self, docs: Sequence[Doc]) -> None:
         """What was added as waiting, or as done, is looked at again when that can be seen by others."""
-        held = [doc["_id"] for doc in docs if isinstance(doc.get("after"), list) and doc["after"]]
+        held = [doc["_id"] for doc in docs if awaited(doc)]
         done = [doc["_id"] for doc in docs if state_of(doc) is State.DONE]
         if held or done:
             self._db.write(lambda sql: rows.recheck(sql, held, done))

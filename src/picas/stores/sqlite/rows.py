@@ -39,13 +39,13 @@ def add(sql: Sql, doc: Doc, *, as_given: bool = False) -> str | None:
     return str(row[0])
 
 
-def start_waiting(sql: Sql, seq: int, doc: Mapping[str, Any]) -> None:
-    """Note what a held token waits for; it is made ready at once when all of that is done."""
-    needs = doc.get("after")
-    if not isinstance(needs, list) or not needs:
-        return
-    sql.executemany("INSERT OR IGNORE INTO waits (needs, seq) VALUES (?, ?)", [(str(need), seq) for need in needs])
-    _release_if_met(sql, seq)
+def start_waiting(sql: Sql, seq: int, doc: Mapping[str, Any]) -> Doc | None:
+    """Note what a held token waits for; it is made ready at once when all of that is done, and then returned."""
+    needs = lifecycle.awaited(doc)
+    if not needs:
+        return None
+    sql.executemany("INSERT OR IGNORE INTO waits (needs, seq) VALUES (?, ?)", [(need, seq) for need in needs])
+    return _release_if_met(sql, seq)
 
 
 def replace(sql: Sql, seq: int, old: State | None, doc: Doc, *, checked: bool = False) -> Doc:
@@ -60,10 +60,10 @@ def replace(sql: Sql, seq: int, old: State | None, doc: Doc, *, checked: bool = 
     new = state_numbered(derived[0])
     if new is State.DONE and old is not State.DONE:
         release_dependents(sql, doc["_id"])
-    if old is State.HELD and new is not State.HELD:
+    if old is State.HELD:
         sql.execute("DELETE FROM waits WHERE seq=?", (seq,))
-    elif new is State.HELD and old is not State.HELD:
-        start_waiting(sql, seq, doc)
+    if new is State.HELD:
+        return start_waiting(sql, seq, doc) or doc
     return doc
 
 
@@ -81,8 +81,8 @@ def release_dependents(sql: Sql, token_id: str) -> None:
         _release_if_met(sql, seq)
 
 
-def _release_if_met(sql: Sql, seq: int) -> None:
+def _release_if_met(sql: Sql, seq: int) -> Doc | None:
     if sql.execute(_UNMET, (seq,)).fetchone()[0]:
-        return
+        return None
     doc = read(sql.execute("SELECT doc FROM tokens WHERE seq=?", (seq,)).fetchone()[0])
-    replace(sql, seq, State.HELD, lifecycle.ready(doc), checked=True)
+    return replace(sql, seq, State.HELD, lifecycle.ready(doc), checked=True)
