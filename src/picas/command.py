@@ -12,23 +12,25 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from picas import jobid
 from picas.errors import InvalidToken, StoreUnavailable, UsageError
 from picas.lifecycle import Claimant, Outcome, Reason, fence_of
-from picas.pilot import keep, limits, work
+from picas.pilot import keep, limits, sharing, work
 from picas.pilot.crew import Crew
 from picas.pilot.holdings import Holding, Holdings
 from picas.pilot.idleness import Idleness
 from picas.pilot.jobs import Job, Report
 from picas.pilot.lease import Lease
+from picas.pilot.offering import Offering
 from picas.pilot.options import Progress, RunOptions, RunReport
 from picas.pilot.settling import Settler
 from picas.pilot.signals import Signals
 from picas.pool import Pool
 from picas.stores.base import Beat, Claim, PilotRecord, Settlement
-from picas.tokens import Requirements, dumps
+from picas.tokens import dumps
 
 __all__ = ["CommandActor", "Progress", "RunOptions", "RunReport"]
 
@@ -48,11 +50,11 @@ class CommandActor:
         self.options = options or RunOptions()
         self._store = pool.store
         self._on_progress = on_progress
-        self._cores = self.options.cores or limits.cores_here(os.environ)
+        self._offering = Offering.here(self.options, os.environ)
         host, job = socket.gethostname(), jobid.job_ids(os.environ)
         self.id = f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
         self._claimant = Claimant(pilot=self.id, hostname=host, job=job)
-        self._holdings = Holdings(self._cores)
+        self._holdings = Holdings(self._offering.slots)
         # Whoever watches pilots allows them a lease to come back after an outage.
         self._settler = Settler(self._store, keep.kept_folder(os.environ), min(30.0, self.options.lease / 3))
         self._deadline = self._find_deadline()
@@ -71,8 +73,9 @@ class CommandActor:
             started_at=time.time(),
             lease=self.options.lease,
             view=str(self.options.view),
-            cores=self._cores,
             job=job,
+            ends_at=None if self._deadline is None else time.time() + self._deadline - time.monotonic(),
+            **self._offering.record(),
         )
         self._lease = Lease(pool, record, self._settler, self._idleness)
         self._progress_at = 0.0
@@ -82,7 +85,7 @@ class CommandActor:
         """Work until nothing is left or a limit is reached; what was begun and not finished is given back."""
         begun = time.monotonic()
         with Signals(self._on_signal):
-            self._crew = Crew(self._cores)
+            self._crew = Crew(self._lease.record.cores, self._offering.base())
             try:
                 self._work()
                 self._sign_off()
@@ -152,8 +155,7 @@ class CommandActor:
 
     def _claim(self, count: int) -> Claim:
         left = float("inf") if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-        memory = self.options.memory or limits.memory_here(os.environ)
-        offer = Requirements(cores=self._cores, memory=memory, time=left)
+        offer = replace(self._holdings.offer, time=left)
         return Claim(
             view=self.options.view,
             count=count,
@@ -166,7 +168,12 @@ class CommandActor:
 
     def _send(self) -> None:
         """Give the runners what they can take."""
+        for left in sharing.to_leave(self._holdings, self._lease):
+            self._give_back(left, Reason.STOPPED)
         while not self._stopping and (holding := self._holdings.next()) is not None:
+            if holding.limit and self._deadline is not None and time.monotonic() + holding.limit > self._deadline:
+                self._give_back(holding, Reason.TIME)
+                continue
             try:
                 job = self._job(holding)
             except InvalidToken as problem:
@@ -175,6 +182,7 @@ class CommandActor:
                 self._settler.add(Settlement(doc=holding.doc, outcome=outcome))
                 continue
             if not self._crew.send(job):
+                self._holdings.withdraw(holding)
                 return
             self._holdings.sent(holding)
 
@@ -190,14 +198,20 @@ class CommandActor:
             base = self.options.workdir.absolute() if self.options.workdir else self._crew.folder / "work"
             holding.folder = str(work.folder_of(base, doc))
         limit, grace, cap = self.options.token_time or 0.0, self.options.grace, self.options.output_cap
-        return Job(holding.number, argv, environ, dumps(doc), limit, grace, cap, holding.folder)
+        bounds = None
+        if holding.kind:
+            limit = min(limit or holding.limit, holding.limit or limit)
+            grant = self._holdings.grant(holding)
+            environ |= self._offering.variables(holding, grant)
+            bounds = self._offering.bounds(grant)
+        return Job(holding.number, argv, environ, dumps(doc), limit, grace, cap, holding.folder, bounds)
 
     def _finish(self, report: Report) -> None:
         """Judge one command's end; its token is settled with the next exchange."""
         holding = self._holdings.drop(report.number)
         if holding is None or report.why == "lost":
             return
-        self._holdings.measured(report.runtime)
+        self._holdings.measured(holding, report.runtime)
         options = self.options
         jitter = self._chance.random()
         outcome = work.outcome_of(holding.doc, report, self._claimant, max_scrub=options.max_scrub, jitter=jitter)

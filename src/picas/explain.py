@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from picas.errors import InvalidToken
 from picas.lifecycle import Doc, State, fence_of, is_cancelled, state_of
 from picas.stores.base import PilotRecord
-from picas.tokens import requirements
+from picas.tokens import Requirements, requirements
 
 __all__ = ["explain_pool", "explain_token"]
+
+_GROUPS = 10
+"""Kinds of tokens that no pilot takes, of which is told."""
 
 _REASONS = {
     "exit": "its command exited with {exit_code}",
@@ -45,12 +50,23 @@ def explain_token(
     return lines + [f"  {line}" for line in [*told, *_history(doc)]]
 
 
-def explain_pool(counts: Mapping[State, int], *, ready_in: float | None, pilots: Sequence[PilotRecord]) -> list[str]:
-    """Lines about a pool: what its pilots and tokens wait for."""
+def explain_pool(
+    counts: Mapping[State, int],
+    *,
+    ready_in: float | None,
+    pilots: Sequence[PilotRecord],
+    now: float = 0.0,
+    waiting: Mapping[str, int] | None = None,
+) -> list[str]:
+    """Lines about a pool: what its pilots and tokens wait for.
+
+    ``waiting`` is how many tokens in todo require the same, by that in JSON.
+    """
     alive = [pilot for pilot in pilots if pilot.alive]
     lines = [f"{counts[State.TODO]} tokens wait, {counts[State.LOCKED]} run, {len(alive)} pilots are alive"]
     if counts[State.TODO] and not alive:
         lines.append("no pilot is alive: `picas run` starts one here")
+    lines += _unfit(waiting or {}, [pilot for pilot in alive if not pilot.orders], now)
     if counts[State.TODO] and ready_in:
         lines.append(f"all that wait do so for their next try, the first in {ready_in:.0f} s")
     if counts[State.HELD]:
@@ -83,11 +99,74 @@ def _todo(doc: Doc, now: float, pilots: Sequence[PilotRecord]) -> list[str]:
     alive = [pilot for pilot in pilots if pilot.alive]
     if not alive:
         return [*lines, "no pilot is alive: `picas run` starts one here"]
-    if all(pilot.cores < need.cores for pilot in alive):
-        most = max(pilot.cores for pilot in alive)
-        return [*lines, f"it needs {need.cores:g} cores, and the widest pilot alive has {most}"]
-    views = ", ".join(sorted({pilot.view for pilot in alive}))
-    return [*lines, f"it waits its turn; {len(alive)} pilots are alive, claiming from {views}"]
+    staying = [pilot for pilot in alive if not pilot.orders]
+    if not staying:
+        return [*lines, "the pilots that are alive were told to end: `picas run` starts one here"]
+    if misfits := _misfits(need, staying, now):
+        return [*lines, *misfits]
+    fitting = [pilot for pilot in staying if need.within(_offer(pilot, now))]
+    views = ", ".join(sorted({pilot.view for pilot in fitting}))
+    some = "" if len(fitting) == len(alive) else f", {len(fitting)} of them have what it needs"
+    return [*lines, f"it waits its turn; {len(alive)} pilots are alive{some}, claiming from {views}"]
+
+
+def _offer(pilot: PilotRecord, now: float) -> Requirements:
+    """What a pilot offers by its record. What it does not say it may have."""
+    return Requirements(
+        cores=pilot.cores,
+        memory=math.inf if pilot.memory is None else pilot.memory,
+        gpus=math.inf if pilot.gpus is None else pilot.gpus,
+        time=math.inf if pilot.ends_at is None else max(0.0, pilot.ends_at - now),
+        other=pilot.offers,
+    )
+
+
+def _misfits(need: Requirements, pilots: Sequence[PilotRecord], now: float) -> list[str]:
+    """In which dimensions no pilot has enough, or which pilot lacks the least; nothing when one has all."""
+    offers = [_offer(pilot, now) for pilot in pilots]
+    lacking = [need.lacking(offer) for offer in offers]
+    if not all(lacking):
+        return []
+    nowhere = [name for name in lacking[0] if all(name in names for names in lacking)]
+    if nowhere:
+        return [
+            f"it needs {_amount(need, name)}, and the most that a pilot alive offers is"
+            f" {_amount(max(offers, key=lambda offer: _part(offer, name)), name)}"
+            for name in nowhere
+        ]
+    least = min(range(len(pilots)), key=lambda place: len(lacking[place]))
+    short = ", ".join(f"{_amount(need, name)}, not {_amount(offers[least], name)}" for name in lacking[least])
+    return [
+        f"it needs more than any one pilot has; {pilots[least].id} on {pilots[least].hostname} lacks least: {short}"
+    ]
+
+
+def _unfit(waiting: Mapping[str, int], pilots: Sequence[PilotRecord], now: float) -> list[str]:
+    """Groups of waiting tokens that no pilot can take, and why; the largest first."""
+    lines: list[str] = []
+    for requires, count in sorted(waiting.items(), key=lambda item: -item[1]) if pilots else ():
+        who = "1 token that requires" if count == 1 else f"{count} tokens that require"
+        try:
+            misfits = _misfits(requirements({"requires": json.loads(requires)}), pilots, now)
+        except InvalidToken:
+            misfits = ["no pilot can read that"]
+        lines += [f"no pilot takes {who} {requires}: {words}" for words in misfits]
+    return lines[:_GROUPS]
+
+
+def _part(sizes: Requirements, name: str) -> float:
+    known = {"cores": sizes.cores, "memory": sizes.memory, "gpus": sizes.gpus, "time": sizes.time}
+    return known.get(name, sizes.other.get(name, 0.0))
+
+
+def _amount(sizes: Requirements, name: str) -> str:
+    """An amount as people write it."""
+    amount = _part(sizes, name)
+    if name == "memory":
+        return f"{amount / 2**30:.3g} GiB of memory"
+    if name == "time":
+        return f"{amount / 3600:.3g} h" if amount >= 3600 else f"{amount:.0f} s"
+    return f"{amount:g} {name}"
 
 
 def _locked(doc: Doc, now: float, pilots: Sequence[PilotRecord]) -> list[str]:

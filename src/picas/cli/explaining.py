@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _TAIL = 4096
+_LOOKED_AT = 100_000
 
 
 @app.command()
@@ -39,7 +40,13 @@ def explain(
             lines += _token(opened, doc)
         if not tokens:
             ready_in = opened.store.next_ready(View(State.TODO))
-            lines = explain_pool(opened.count(), ready_in=ready_in, pilots=opened.pilots())
+            lines = explain_pool(
+                opened.count(),
+                ready_in=ready_in,
+                pilots=opened.pilots(),
+                now=opened.store.now(),
+                waiting=_waiting(opened),
+            )
     for line in lines:
         typer.echo(clean(line))
 
@@ -51,6 +58,23 @@ def _token(pool: Pool, doc: Doc) -> list[str]:
     after = [str(token_id) for token_id in doc.get("after") or ()]
     needs = {token_id: state_of(found or {}) for token_id, found in zip(after, pool.store.get(after), strict=True)}
     return explain_token(doc, now=pool.store.now(), needs=needs, pilots=pool.pilots(), tail=_tail(pool, doc))
+
+
+def _waiting(pool: Pool) -> dict[str, int]:
+    """How many of the waiting tokens require the same; of a large pool those that come first."""
+    import json
+    from collections import Counter
+    from itertools import islice
+
+    from picas.lifecycle import State
+    from picas.pool import Selection
+    from picas.views import View
+
+    found: Counter[str] = Counter()
+    for doc in islice(pool.select(Selection(views=(View(State.TODO),))), _LOOKED_AT):
+        if doc.get("requires"):
+            found[json.dumps(doc["requires"], sort_keys=True)] += 1
+    return found
 
 
 def _tail(pool: Pool, doc: Doc) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from picas.cli import offers
 from picas.cli.output import say
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool, seconds, size
@@ -30,6 +31,12 @@ def run(
     ] = None,
     cores: Annotated[int | None, typer.Option(min=1, max=4096, help="Commands at a time; default: all cores.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to offer; default: all.")] = None,
+    gpus: Annotated[
+        str | None, typer.Option(metavar="N|IDS", help="GPUs to offer, how many or which; default: those found.")
+    ] = None,
+    offer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=N", help="A resource of a name of your own.", show_default=False)
+    ] = None,
     max_tasks: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after so many tokens.")] = None,
     max_time: Annotated[
         str | None, typer.Option(metavar="TIME", help="End after this time; the rest is given back.")
@@ -59,6 +66,8 @@ def run(
         command=tuple(command) if command else None,
         cores=cores,
         memory=size(memory, "--memory"),
+        gpus=offers.gpus(gpus),
+        offers=offers.named(offer or ()),
         max_tasks=max_tasks,
         max_time=seconds(max_time, "--max-time"),
         token_time=seconds(token_time, "--token-time"),

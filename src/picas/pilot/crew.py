@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ _MESSAGE_BYTES = 64 * 1024
 
 
 class Crew:
-    """So many runners, sharing one queue of jobs."""
+    """So many runners, sharing one queue of jobs; ``environ`` is what every command gets besides."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, environ: Mapping[str, str] | None = None) -> None:
         become_subreaper()
+        self._environ = {**without_secrets(os.environ), **(environ or {})}
         self.folder = Path(tempfile.mkdtemp(prefix="picas-"))
         self._slots = Path(tempfile.mkdtemp(prefix="picas-", dir=_fast_place()))
         self._queue, self._far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -118,7 +119,7 @@ class Crew:
             pass_fds=handles,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=without_secrets(os.environ),
+            env=self._environ,
         )
         theirs.close()
         self._runners[ours.fileno()] = (process, Frames(ours))

@@ -37,7 +37,10 @@ unpack = marshal.loads
 
 
 class Job(NamedTuple):
-    """One command to run. Times in seconds, sizes in bytes; ``folder`` None means where the pilot was started."""
+    """One command to run. Times in seconds, sizes in bytes; ``folder`` None means where the pilot was started.
+
+    ``bounds`` are what `Bounds` takes, None where nothing binds the command.
+    """
 
     number: int
     argv: list[str]
@@ -47,6 +50,7 @@ class Job(NamedTuple):
     grace: float
     output_cap: int
     folder: str | None
+    bounds: tuple[tuple[int, ...], float, str] | None = None
 
 
 class Report(NamedTuple):

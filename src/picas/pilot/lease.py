@@ -23,12 +23,13 @@ log = logging.getLogger("picas.pilot")
 class Lease:
     """Beats three times per lease, and looks for silent pilots; each when it is time, and the store is there.
 
-    ``record`` is what the pilot says of itself. Nothing may be claimed before it ``has_begun``: nobody would miss a
-    pilot that was never heard of.
+    ``record`` is what the pilot says of itself, ``others`` those that were alive at the last look. Nothing may be
+    claimed before it ``has_begun``: nobody would miss a pilot that was never heard of.
     """
 
     def __init__(self, pool: Pool, record: PilotRecord, settler: Settler, idleness: Idleness) -> None:
         self.record = record
+        self.others: list[PilotRecord] = []
         self._pool = pool
         self._settler = settler
         self._idleness = idleness
@@ -71,6 +72,7 @@ class Lease:
         given_back = self._pool.recover(pilots)
         self._idleness.silent = [pilot.id for pilot in pilots if not pilot.alive and not pilot.lapsed]
         # Of many pilots a few look often, and the others the more seldom the more there are. The dead look no more.
+        self.others = [pilot for pilot in pilots if pilot.alive and pilot.id != self.record.id]
         alive = [pilot.id for pilot in pilots if pilot.alive]
         if sum(pilot < self.record.id for pilot in alive) >= _LOOKOUTS:
             self._look_at += (self._look_at - time.monotonic()) * (len(alive) / (2 * _LOOKOUTS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +17,17 @@ GRACE = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a pilot works; times in seconds, sizes in bytes, None for found or unlimited."""
+    """How a pilot works; times in seconds, sizes in bytes, None for found or unlimited.
+
+    ``gpus`` are ids, or how many; ``offers`` are resources by names of one's own.
+    """
 
     view: View = field(default_factory=lambda: View(State.TODO))
     command: tuple[str, ...] | None = None
     cores: int | None = None
     memory: float | None = None
+    gpus: int | tuple[str, ...] | None = None
+    offers: Mapping[str, float] = field(default_factory=dict)
     max_tasks: int | None = None
     max_time: float | None = None
     token_time: float | None = None

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from picas.pilot.bounds import Bounds
 from picas.pilot.capture import Capture
 from picas.pilot.jobs import CANCEL, QUIT, START_FAILED, Frames, Job, Report, pack_journal, unpack
 from picas.process import become_subreaper, end_group, end_leftovers, has_children
@@ -120,12 +121,20 @@ class Runner:
             return self._report(job, -signal.SIGTERM, self._cancelled.pop(job.number)[0], start, 0.0, 0)
         begun = time.monotonic()
         self._note_down(job.number)
+        bounds = None
         try:
-            pid = self._spawn(job)
+            if job.bounds is None:
+                pid = self._spawn(job)
+            else:
+                bounds = Bounds(job.bounds, f"picas-{os.getpid()}-{job.number}", begun)
+                with bounds.around():
+                    pid = self._spawn(job)
         except (OSError, ValueError) as error:
+            if bounds is not None:
+                bounds.close()
             number = error.errno if isinstance(error, OSError) and error.errno else 22
             return self._report(job, -START_FAILED - number, "", start, time.monotonic() - begun, 0)
-        status, usage, why = self._wait(job, pid, begun)
+        status, usage, why = self._wait(job, pid, begun, bounds)
         runtime = time.monotonic() - begun
         leftovers = has_children()
         if leftovers:
@@ -140,7 +149,11 @@ class Runner:
         code = os.waitstatus_to_exitcode(status)
         if self._out.broken or self._err.broken:
             why = why or "disk"
-        return self._report(job, code, why, start, runtime, usage.ru_maxrss * 1024, leftovers)
+        most = usage.ru_maxrss * 1024
+        if bounds is not None:
+            killed, peak = bounds.close()
+            why, most = why or ("memory" if killed else ""), max(most, peak)
+        return self._report(job, code, why, start, runtime, most, leftovers)
 
     def _note_down(self, number: int) -> None:
         """Which jobs would be lost with this process: those whose reports are still here, and the one now begun."""
@@ -172,7 +185,7 @@ class Runner:
             self._here = folder or self._home
             os.chdir(self._here)
 
-    def _wait(self, job: Job, pid: int, begun: float) -> tuple[int, Any, str]:
+    def _wait(self, job: Job, pid: int, begun: float, bounds: Bounds | None) -> tuple[int, Any, str]:
         """Wait for the command, take its output, and end it when its time is over or somebody says so."""
         poll, timeout, ending = self._short_poll, _SHORT, _Ending(pid, job, begun)
         while True:
@@ -186,7 +199,10 @@ class Runner:
             asked = ("stopped", 0.0) if self._away else self._cancelled.get(job.number)
             if asked is None and (self._out.broken or self._err.broken):
                 asked = ("disk", job.grace)
+            if bounds is not None and asked is None and bounds.is_over(time.monotonic()):
+                asked = ("memory", job.grace)
             timeout = ending.step(time.monotonic(), asked)
+            timeout = timeout if bounds is None else bounds.pause(timeout, time.monotonic())
 
     def _attend(self, ready: list[tuple[int, int]]) -> None:
         for handle, _ in ready:

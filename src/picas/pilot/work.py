@@ -22,7 +22,7 @@ __all__ = ["attachments", "command_of", "folder_of", "killed", "outcome_of", "re
 _BASH = ["bash", "-c"]
 _SIGNALS = {int(known): known.name for known in signal.Signals}
 _GIVEN_BACK = {"stopped": Reason.STOPPED, "limit": Reason.TIME}
-_ENDED_FOR = {"time": Reason.TIME, "cancelled": Reason.CANCELLED, "disk": Reason.DISK}
+_ENDED_FOR = {"time": Reason.TIME, "cancelled": Reason.CANCELLED, "disk": Reason.DISK, "memory": Reason.MEMORY}
 
 
 def command_of(doc: Mapping[str, Any], template: Sequence[str] | None) -> list[str]:

@@ -142,7 +142,9 @@ class PilotRecord:
     ``lease``, ``silent`` and ``watched`` are seconds, ``started_at`` unix seconds; ``orders`` is empty, ``drain`` or
     ``stop``. ``silent`` is for how long nothing was heard by the store's clock; ``watched`` for how long whoever asks
     has seen that itself, where pilots and store can lose sight of each other, else it is without end. ``holding`` is
-    how many claims the pilot knows of, None when it does not say: one that says 0 need not be told of any.
+    how many claims the pilot knows of, None when it does not say: one that says 0 need not be told of any. ``memory``
+    (bytes), ``gpus`` (how many) and ``offers`` (resources by name) are what it shares out, ``ends_at`` (unix seconds)
+    when it must end, None for what it does not say.
     """
 
     id: str
@@ -156,6 +158,10 @@ class PilotRecord:
     finished: int = 0
     holding: int | None = None
     job: Mapping[str, str | None] = field(default_factory=dict)
+    memory: float | None = None
+    gpus: int | None = None
+    offers: Mapping[str, float] = field(default_factory=dict)
+    ends_at: float | None = None
     orders: str = ""
     silent: float = 0.0
     watched: float = math.inf
