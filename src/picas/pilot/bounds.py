@@ -12,6 +12,10 @@ from picas.pilot.memory import Group, Watch
 __all__ = ["Bounds"]
 
 
+_LOOK = 1.0
+"""Seconds between looks at a control group: where the kernel has ended one process, the command has to end too."""
+
+
 class Bounds:
     """The bounds of one command, from what its job says: CPUs, bytes (0 for no limit), and where groups may be made."""
 
@@ -19,6 +23,7 @@ class Bounds:
         self._cpus, self._limit, place = job
         self._group: Group | None = None
         self._watch: Watch | None = None
+        self._look_at = now + _LOOK
         if self._limit and place:
             try:
                 self._group = Group(Path(place), name, self._limit)
@@ -43,6 +48,9 @@ class Bounds:
 
     def is_over(self, now: float) -> bool:
         """Whether the command must be ended for its memory."""
+        if self._group is not None and now >= self._look_at:
+            self._look_at = now + _LOOK
+            return self._group.has_killed()
         return self._watch is not None and self._watch.is_over(now)
 
     def pause(self, timeout: float, now: float) -> float:

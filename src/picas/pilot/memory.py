@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["Group", "Watch", "find_groups", "tree_memory"]
@@ -78,10 +78,14 @@ class Group:
         finally:
             _write((self._place if self._is_first else self._place / _HOME) / "cgroup.procs", 0)
 
+    def has_killed(self) -> bool:
+        """Whether the kernel has ended a process of the group for its memory; of version 1 others may go on."""
+        events = _read(self._path / ("memory.oom_control" if self._is_first else "memory.events"))
+        return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in events.splitlines())
+
     def close(self) -> tuple[bool, int]:
         """Remove the group, whose processes have ended; whether it had come to its limit, and its peak in bytes."""
-        events = _read(self._path / ("memory.oom_control" if self._is_first else "memory.events"))
-        killed = any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in events.splitlines())
+        killed = self.has_killed()
         peak = _read(self._path / ("memory.max_usage_in_bytes" if self._is_first else "memory.peak"))
         until = time.monotonic() + 1.0
         while True:
@@ -114,6 +118,7 @@ def find_groups(root: Path = Path("/")) -> Path | None:
         elif not names:
             place = _divided(_own(root / "sys/fs/cgroup", inner))
         if place is not None and _can_limit(place):
+            _sweep(place)
             return place
     return None
 
@@ -152,6 +157,14 @@ def _can_limit(place: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _sweep(place: Path) -> None:
+    """Remove groups whose runners were killed. One in which a process still is stays: the kernel sees to that."""
+    for path in place.glob("picas-*-*"):
+        if not Path("/proc", path.name.split("-")[1]).exists():
+            with suppress(OSError):
+                path.rmdir()
 
 
 def _descendants(top: int) -> list[int]:

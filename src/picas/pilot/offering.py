@@ -67,8 +67,11 @@ class Offering:
 
     @cached_property
     def _groups(self) -> str:
-        """Where control groups may be made, empty where that is not allowed; found when the first token needs it."""
-        return str(find_groups() or "")
+        """Where control groups may be made, empty where that is not allowed; found when the first token needs it.
+
+        ``PICAS_CGROUP=off`` is for sites whose own use of them does not bear it.
+        """
+        return "" if self.environ.get("PICAS_CGROUP") == "off" else str(find_groups() or "")
 
     def _visible(self, ids: tuple[str, ...]) -> dict[str, str]:
         names = [name for name in limits.GPU_VARIABLES if name in self.environ] or limits.GPU_VARIABLES[:1]
