@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Annotated
+
+import typer
 
 from picas.cli.session import size
 from picas.errors import UsageError
 
-__all__ = ["gpus", "named"]
+__all__ = ["GpusOption", "OfferOption", "gpus", "named"]
+
+GpusOption = Annotated[
+    str | None, typer.Option(metavar="N|IDS", help="GPUs to offer, how many or which; default: those found.")
+]
+OfferOption = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=N", help="A resource of a name of your own.", show_default=False)
+]
 
 _TAKEN = frozenset({"cores", "memory", "gpus", "time"})
 

@@ -31,12 +31,8 @@ def run(
     ] = None,
     cores: Annotated[int | None, typer.Option(min=1, max=4096, help="Commands at a time; default: all cores.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory to offer; default: all.")] = None,
-    gpus: Annotated[
-        str | None, typer.Option(metavar="N|IDS", help="GPUs to offer, how many or which; default: those found.")
-    ] = None,
-    offer: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=N", help="A resource of a name of your own.", show_default=False)
-    ] = None,
+    gpus: offers.GpusOption = None,
+    offer: offers.OfferOption = None,
     max_tasks: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after so many tokens.")] = None,
     max_time: Annotated[
         str | None, typer.Option(metavar="TIME", help="End after this time; the rest is given back.")
