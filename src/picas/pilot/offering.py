@@ -23,6 +23,7 @@ class Offering:
 
     slots: Slots
     gpus: tuple[str, ...]
+    hides: bool
     environ: Mapping[str, str]
 
     @classmethod
@@ -39,7 +40,8 @@ class Offering:
             gpus=len(gpus),
             other=options.offers,
         )
-        return cls(slots=Slots(offer, limits.cpus_here(), gpus), gpus=gpus, environ=environ)
+        slots = Slots(offer, limits.cpus_here(), gpus)
+        return cls(slots=slots, gpus=gpus, hides=options.gpus is not None, environ=environ)
 
     def record(self) -> dict[str, Any]:
         """What the pilot's record says of it."""
@@ -47,8 +49,12 @@ class Offering:
         return {"cores": int(offer.cores), "memory": offer.memory, "gpus": len(self.gpus), "offers": {**offer.other}}
 
     def base(self) -> dict[str, str]:
-        """Variables that every command gets: a token that asks for nothing has one core, and none of the GPUs."""
-        return {"PICAS_CORES": "1"} | (self._visible(()) if self.gpus else {})
+        """Variables that every command gets: a token that asks for nothing has one core.
+
+        It sees the GPUs that the pilot found, as in any job, and none where a person said that the pilot shares them
+        out.
+        """
+        return {"PICAS_CORES": "1"} | (self._visible(()) if self.gpus and self.hides else {})
 
     def variables(self, holding: Holding, grant: Grant | None) -> dict[bytes, bytes]:
         """Variables of a command whose token says what it requires."""
