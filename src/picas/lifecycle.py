@@ -54,6 +54,8 @@ CRASH_LIMIT = 5
 
 ATTEMPTS_KEPT = 20
 
+_NUMBERS = (int, float)
+
 _JOB_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "slurm_job_id")
 
 
@@ -133,8 +135,9 @@ class Edit:
 
 def state_of(doc: Mapping[str, Any]) -> State | None:
     """The token's state; None for a document that is no token or whose lock and done make no sense."""
-    lock, done = doc.get("lock"), doc.get("done")
-    if doc.get("type") != "token" or not _is_number(lock) or not _is_number(done):
+    lock: Any = doc.get("lock")
+    done: Any = doc.get("done")
+    if doc.get("type") != "token" or type(lock) not in _NUMBERS or type(done) not in _NUMBERS:
         return None
     if lock < 0:
         return State.HELD
@@ -299,7 +302,7 @@ def _edited(doc: Mapping[str, Any], edit: Edit) -> Doc:
 
 def _free(changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Changes without the fields that guard a claim, which no program may move."""
-    return {name: value for name, value in changes.items() if name not in _OURS}
+    return {name: value for name, value in changes.items() if name not in _OURS} if changes else changes
 
 
 def _count(doc: Mapping[str, Any], name: str) -> int:

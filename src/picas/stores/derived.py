@@ -18,6 +18,7 @@ __all__ = [
     "RESTORE",
     "STATES",
     "Columns",
+    "changed",
     "chosen",
     "columns",
     "fits",
@@ -81,7 +82,15 @@ def state_number(doc: Mapping[str, Any]) -> int:
 
 
 def settled(settlement: Settlement, current: Doc, now: float) -> Doc:
-    """The document as it is after an outcome, without the files; InvalidToken when that breaks a rule.
+    """The document as it is after an outcome, without the files; InvalidToken when that breaks a rule."""
+    new = changed(settlement, current, now)
+    if settlement.outcome.changes:
+        tokens.sized(tokens.dumps(new), new["_id"])
+    return new
+
+
+def changed(settlement: Settlement, current: Doc, now: float) -> Doc:
+    """As `settled`, but for its size, which whoever makes JSON of it sees by itself.
 
     What the outcome brought is checked; the rest was in the store already, or is ours.
     """
@@ -90,7 +99,6 @@ def settled(settlement: Settlement, current: Doc, now: float) -> Doc:
         tokens.check_attachment_name(name)
     if settlement.outcome.changes:
         tokens.encode({**settlement.outcome.changes, "_id": new["_id"]})
-        tokens.sized(tokens.dumps(new), new["_id"])
     return new
 
 

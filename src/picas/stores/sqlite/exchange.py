@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from picas import lifecycle, tokens
 from picas.errors import Conflict, InvalidToken
-from picas.lifecycle import Doc, State, fence_of, is_same_claim
+from picas.lifecycle import Doc, fence_of, is_same_claim
 from picas.selectors import Selector, to_sql
 from picas.stores.base import Claim, Settlement, lost
-from picas.stores.derived import chosen, next_rev, read, settled
+from picas.stores.derived import changed, chosen, next_rev, read
 from picas.stores.sqlite import files, rows
 from picas.stores.sqlite.connection import Sql
 
 __all__ = ["claim", "settle"]
 
+Answer = Doc | Conflict | InvalidToken
+
+_READ = "SELECT id, seq, doc FROM tokens WHERE id=?"
+_NONE: tuple[int, Doc] = (0, {})
 _CLAIM = "UPDATE tokens SET rev=?, state=2, pilot=?, not_before=NULL, doc=? WHERE seq=?"
 
 
-def settle(sql: Sql, settlement: Settlement, now: float) -> Doc | Conflict | InvalidToken:
-    """Apply one outcome to the document as it is stored, if the claim is still in force."""
+def settle(sql: Sql, settlements: Sequence[Settlement], now: float) -> list[Answer]:
+    """Apply outcomes to the documents as they are stored, each if its claim is still in force.
+
+    All are read at once and written at once: a statement by itself costs as much as the change of a document.
+    """
+    ids = [(settlement.doc["_id"],) for settlement in settlements]
+    stored = {token_id: (seq, read(text)) for token_id, seq, text in sql.executemany(_READ, ids)} if ids else {}
+    changes = rows.Changes(sql)
+    answers = [_settle(sql, settlement, stored, changes, now) for settlement in settlements]
+    changes.write()
+    return answers
+
+
+def _settle(
+    sql: Sql, settlement: Settlement, stored: dict[str, tuple[int, Doc]], changes: rows.Changes, now: float
+) -> Answer:
     token_id = settlement.doc["_id"]
-    row = sql.execute("SELECT seq, doc FROM tokens WHERE id=?", (token_id,)).fetchone()
-    current = read(row[1]) if row else {}
+    seq, current = stored.get(token_id, _NONE)
     if not is_same_claim(current, settlement.doc):
         return lost(token_id, fence_of(settlement.doc), current)
     try:
-        new = files.take_inline(sql, row[0], settled(settlement, current, now), now)
+        new = changed(settlement, current, now)
+        has_files = bool(settlement.attachments) or "_attachments" in new
+        if has_files:
+            new = _with_files(sql, seq, settlement, new, now)
+        new = changes.add(seq, new, unsized=bool(settlement.outcome.changes) and not has_files)
     except InvalidToken as error:
         return error
+    stored[token_id] = seq, new
+    return new
+
+
+def _with_files(sql: Sql, seq: int, settlement: Settlement, new: Doc, now: float) -> Doc:
+    if settlement.outcome.changes:
+        tokens.sized(tokens.dumps(new), new["_id"])
+    new = files.take_inline(sql, seq, new, now)
     for name, attachment in settlement.attachments.items():
-        new = files.attach(sql, row[0], new, name, attachment, now)
-    return rows.replace(sql, row[0], State.LOCKED, new, checked=True)
+        new = files.attach(sql, seq, new, name, attachment, now)
+    return new
 
 
 def claim(sql: Sql, wish: Claim, selector: Selector | None, now: float) -> list[Doc]:

@@ -10,7 +10,9 @@ from picas.lifecycle import Doc, State
 from picas.stores.derived import STATES, columns, new_document, next_rev, read, state_numbered
 from picas.stores.sqlite.connection import Sql
 
-__all__ = ["add", "release_dependents", "remove", "replace", "stage_values", "start_waiting"]
+__all__ = ["Changes", "add", "release_dependents", "remove", "replace", "stage_values", "start_waiting"]
+
+_DONE, _HELD = STATES[State.DONE], STATES[State.HELD]
 
 _INSERT = "INSERT INTO tokens (id, rev, state, rank, not_before, pilot, requires, doc) VALUES (?,?,?,?,?,?,?,?)"
 _UPDATE = "UPDATE tokens SET rev=?, state=?, rank=?, not_before=?, pilot=?, requires=?, doc=? WHERE seq=?"
@@ -65,6 +67,39 @@ def replace(sql: Sql, seq: int, old: State | None, doc: Doc, *, checked: bool = 
     if new is State.HELD:
         return start_waiting(sql, seq, doc) or doc
     return doc
+
+
+class Changes:
+    """Locked tokens that change, gathered to be written at once. What is written then was read and changed by us."""
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+        self._values: list[tuple[Any, ...]] = []
+        self._done: list[str] = []
+        self._held: list[tuple[int, Doc]] = []
+
+    def add(self, seq: int, doc: Doc, *, unsized: bool) -> Doc:
+        """Take in a document of ours, which gets a new revision; InvalidToken when it is ``unsized`` and too large."""
+        doc["_rev"] = next_rev(doc["_rev"])
+        text = tokens.dumps(doc)
+        if unsized:
+            tokens.sized(text, doc["_id"])
+        derived = columns(doc)
+        self._values.append((doc["_rev"], *derived, text, seq))
+        if derived[0] == _DONE:
+            self._done.append(doc["_id"])
+        elif derived[0] == _HELD:
+            self._held.append((seq, doc))
+        return doc
+
+    def write(self) -> None:
+        """Write them, with all that follows from their states."""
+        self._sql.executemany(_UPDATE, self._values)
+        for seq, doc in self._held:
+            start_waiting(self._sql, seq, doc)
+        if self._done and self._sql.execute("SELECT 1 FROM waits LIMIT 1").fetchone():
+            for token_id in self._done:
+                release_dependents(self._sql, token_id)
 
 
 def remove(sql: Sql, seq: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from picas import tokens
-from picas.errors import Conflict, InvalidToken, NoSuchView, Unsupported
+from picas.errors import Conflict, NoSuchView, Unsupported
 from picas.lifecycle import Doc, State, holds, state_of
 from picas.selectors import Selector, both, to_sql
 from picas.stores.base import (
@@ -113,11 +113,10 @@ class SqliteStore(TokenStore):
             self._watcher.prime()
         if not settlements and claim is not None and self.next_ready(claim.view) != 0:
             return Exchange(settled=[], claimed=[])
-        settled: list[Doc | Conflict | InvalidToken] = []
         claimed: list[Doc] = []
         with self._db.transaction() as sql:
             now = self.now()
-            settled.extend(exchange.settle(sql, settlement, now) for settlement in settlements)
+            settled = exchange.settle(sql, settlements, now)
             if claim is not None:
                 claimed = exchange.claim(sql, claim, self._selector(claim.view.design), now)
         return Exchange(settled=settled, claimed=claimed)
