@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from picas.actors import RunActor
     from picas.clients import CouchDB
     from picas.documents import Document, Job, Task, User
+    from picas.functions import FunctionActor, work
+    from picas.futures import Executor, map  # noqa: A004 - as in concurrent.futures
     from picas.iterators import EndlessViewIterator, PrioritizedViewIterator, TaskViewIterator, ViewIterator
     from picas.pool import connect
 
@@ -21,6 +23,8 @@ __all__ = [
     "CouchDB",
     "Document",
     "EndlessViewIterator",
+    "Executor",
+    "FunctionActor",
     "Job",
     "PrioritizedViewIterator",
     "RunActor",
@@ -30,12 +34,16 @@ __all__ = [
     "ViewIterator",
     "__version__",
     "connect",
+    "map",
+    "work",
 ]
 
 _HOMES = {
     "CouchDB": "clients",
     "Document": "documents",
     "EndlessViewIterator": "iterators",
+    "Executor": "futures",
+    "FunctionActor": "functions",
     "Job": "documents",
     "PrioritizedViewIterator": "iterators",
     "RunActor": "actors",
@@ -44,6 +52,8 @@ _HOMES = {
     "User": "documents",
     "ViewIterator": "iterators",
     "connect": "pool",
+    "map": "futures",
+    "work": "functions",
 }
 
 

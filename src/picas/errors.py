@@ -13,6 +13,7 @@
     │   └── Unsupported           this kind of store cannot do it; ``capabilities`` says so beforehand
     ├── Conflict                  somebody changed the document first: read it again, then decide
     │   └── ClaimLost             the token is no longer this pilot's; its result is superseded
+    ├── TokenFailed               a call in the pool did not return: its message says what it raised
     ├── NothingMatched            a selection is empty
     └── WaitTimeout               the time allowed for waiting is over
 
@@ -35,6 +36,7 @@ __all__ = [
     "StoreError",
     "StoreFailure",
     "StoreUnavailable",
+    "TokenFailed",
     "Unsupported",
     "UsageError",
     "WaitTimeout",
@@ -106,6 +108,10 @@ class Conflict(PicasError):
 
 class ClaimLost(Conflict):
     """The token was given to somebody else, or changed by a person, since it was claimed."""
+
+
+class TokenFailed(PicasError):
+    """A function that was called through a pool raised, was ended, or took its pilots with it."""
 
 
 class NothingMatched(PicasError):

@@ -59,6 +59,8 @@ class Pool:
     def __init__(self, store: TokenStore) -> None:
         self.store = store
         self.url = store.url
+        self.opened_with: tuple[str, str | None, str] | None = None
+        """Address, username and password that `connect` was given, for processes that are to open the same pool."""
 
     def __enter__(self) -> Pool:
         return self
@@ -226,7 +228,9 @@ class Pool:
 
 def connect(url: str = "picas.db", *, create: bool = False, username: str | None = None, password: str = "") -> Pool:
     """Open the pool at an address; ``create`` makes it when it is not there. ConfigError when there is none."""
-    return Pool(open_store(url, create=create, username=username, password=password or None))
+    pool = Pool(open_store(url, create=create, username=username, password=password or None))
+    pool.opened_with = url, username, password
+    return pool
 
 
 def _holds(where: Selector | None, doc: Doc) -> bool:

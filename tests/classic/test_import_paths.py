@@ -16,7 +16,7 @@ import picas
 
 PATHS = {
     "picas": "CouchDB Document EndlessViewIterator Job PrioritizedViewIterator RunActor Task TaskViewIterator User "
-    "ViewIterator connect __version__",
+    "ViewIterator connect Executor FunctionActor map work __version__",
     "picas.clients": "CouchDB",
     "picas.documents": "Document Task Job User",
     "picas.iterators": "ViewIterator TaskViewIterator PrioritizedViewIterator EndlessViewIterator",

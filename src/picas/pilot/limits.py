@@ -7,10 +7,20 @@ affinity. The smallest counts. ``root`` is where ``sys`` and ``proc`` are, which
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["BATCH_MARGIN", "GPU_VARIABLES", "batch_end", "cores_here", "cpus_here", "gpus_here", "memory_here"]
+__all__ = [
+    "BATCH_MARGIN",
+    "GPU_VARIABLES",
+    "batch_end",
+    "cores_here",
+    "cpus_here",
+    "deadline",
+    "gpus_here",
+    "memory_here",
+]
 
 BATCH_MARGIN = 60.0
 """Seconds before the end of its batch job at which a pilot gives back what it holds."""
@@ -69,6 +79,16 @@ def batch_end(environ: Mapping[str, str], root: Path = _ROOT) -> float | None:
         began = _began(root, os.getsid(0)) or _began(root, os.getpid())
         end = began + length if began else 0.0
     return end or None
+
+
+def deadline(max_time: float | None, environ: Mapping[str, str]) -> float | None:
+    """When a pilot must end, on the monotonic clock: after ``max_time``, or before its batch job does."""
+    now = time.monotonic()
+    ends = [now + max_time] if max_time is not None else []
+    batch = batch_end(environ)
+    if batch is not None:
+        ends.append(now + batch - time.time() - BATCH_MARGIN)
+    return min(ends) if ends else None
 
 
 def _began(root: Path, pid: int) -> float:

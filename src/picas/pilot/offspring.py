@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from picas.process import end_group
 
-__all__ = ["Offspring", "TimeIsUp", "TimeLimit"]
+__all__ = ["ALARM", "Offspring", "TimeIsUp", "TimeLimit"]
 
 _LAST_WORDS = 5.0
 """Seconds in which a program whose children were ended may still return by itself, with what it has of their output."""
-_ALARM = signal.SIGRTMAX - 1
-"""Not SIGALRM, which programs use."""
+ALARM = signal.SIGRTMAX - 1
+"""Interrupts a token's program. Not SIGALRM, which programs use."""
 
 
 class TimeIsUp(BaseException):
@@ -106,7 +106,7 @@ class TimeLimit:
 
     def __enter__(self) -> TimeLimit:
         if self._in_main:
-            self._previous = signal.signal(_ALARM, self._interrupt)
+            self._previous = signal.signal(ALARM, self._interrupt)
         self._thread.start()
         return self
 
@@ -116,7 +116,7 @@ class TimeLimit:
         self._over.set()
         self._thread.join()
         if self._in_main:
-            signal.signal(_ALARM, self._previous)
+            signal.signal(ALARM, self._previous)
 
     def _watch(self) -> None:
         if self._over.wait(self._seconds):
@@ -127,7 +127,7 @@ class TimeLimit:
             if self._over.wait(_LAST_WORDS if had_any else 0.0):
                 break
             if self._in_main:
-                signal.pthread_kill(threading.main_thread().ident or 0, _ALARM)
+                signal.pthread_kill(threading.main_thread().ident or 0, ALARM)
             self._over.wait(_LAST_WORDS)
         # The program has returned, and may have started more on its way out: none may outlive the token.
         self._end_offspring()

@@ -39,6 +39,9 @@ _BY_NUMBER = {number: state for state, number in STATES.items()}
 
 _random_bits = random.Random(os.urandom(32)).getrandbits  # one that asks the kernel each time is slow
 
+_MANY = 1000
+_needs_known: dict[str, str] = {}
+
 _LOCKED = STATES[State.LOCKED]
 
 T = TypeVar("T")
@@ -58,8 +61,19 @@ def columns(doc: Mapping[str, Any]) -> Columns:
         -priority if type(priority) is int else 0,
         None if not_before is None or not isinstance(not_before, (int, float)) else float(not_before),
         claim["pilot"] if isinstance(claim, Mapping) and isinstance(claim.get("pilot"), str) else None,
-        json.dumps(requires, sort_keys=True) if requires else None,
+        _needs(requires) if requires else None,
     )
+
+
+def _needs(requires: object) -> str:
+    """What a token requires as JSON. Tokens come in kinds: each is put into JSON once."""
+    shown = repr(requires)
+    found = _needs_known.get(shown)
+    if found is None:
+        if len(_needs_known) >= _MANY:
+            _needs_known.clear()
+        found = _needs_known[shown] = json.dumps(requires, sort_keys=True)
+    return found
 
 
 def state_numbered(number: int) -> State | None:
