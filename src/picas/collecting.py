@@ -93,7 +93,7 @@ class Collector:
 
     def _live(self) -> None:
         try:
-            with contextlib.ExitStack() as stack, Pool(self._twin()) as pool:
+            with Pool(self._twin()) as pool, contextlib.ExitStack() as stack:
                 self._serve(pool, stack)
         except BaseException as error:  # noqa: BLE001 - whoever waits for a result learns of it
             with self._guard:
@@ -113,6 +113,7 @@ class Collector:
                 unwanted, self._unwanted[:] = list(self._unwanted), []
                 self._pending.update((future.token, future) for _, future in new)
             for crew in started:
+                crew.pool = pool
                 stack.enter_context(crew)
             pace.guarded(partial(_put, pool, [doc for doc, future in new if not future.cancelled()]), insist=True)
             pace.guarded(partial(_cancel, pool, unwanted), insist=True)
@@ -167,7 +168,7 @@ class Pace:
         if now >= self._tend_at:
             self._tend_at = now + _TEND_EVERY
             for crew in self._crews:
-                self.guarded(partial(crew.tend, self._pool))
+                self.guarded(crew.tend)
         if now >= self._recover_at:
             self._recover_at = now + _RECOVER_EVERY
             self.guarded(self._pool.recover)

@@ -66,12 +66,15 @@ class Results(Iterator[Any]):
     def __init__(self, each: Iterator[Any], held: contextlib.ExitStack) -> None:
         self._each = each
         self._held = held
+        self._closed = False
 
     def __next__(self) -> Any:
+        if self._closed:
+            raise UsageError("the results of this map were closed", hint="the same map with its key goes on with it")
         try:
             return next(self._each)
         except BaseException:
-            self.close()
+            self._held.close()
             raise
 
     def __enter__(self) -> Results:
@@ -85,6 +88,7 @@ class Results(Iterator[Any]):
 
     def close(self) -> None:
         """End the workers. What is not done stays in the pool."""
+        self._closed = True
         self._held.close()
 
 

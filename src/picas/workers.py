@@ -42,12 +42,18 @@ class _Worker:
     process: Any
     """A process, or a thread."""
 
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended, and not by itself."""
+        return not self.process.is_alive() and getattr(self.process, "exitcode", 0) != 0
+
 
 class Workers:
     """So many pilots that call these functions for as long as this is entered."""
 
     def __init__(self, pool: Pool, functions: Functions, count: int, options: Mapping[str, Any]) -> None:
-        self._pool = pool
+        self.pool = pool
+        """Whoever enters it in another thread puts a pool of that thread here."""
         self._functions = functions
         self._count = count
         self._options = dict(options)
@@ -67,14 +73,13 @@ class Workers:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def tend(self, pool: Pool) -> None:
+    def tend(self) -> None:
         """Give back what dead workers held, and put others in their place. PicasError when they cannot live at all."""
         for place, worker in enumerate(self._workers):
-            if worker.process.is_alive() or getattr(worker.process, "exitcode", 0) == 0:
+            if not worker.has_died:
                 continue  # one that ended by itself was told to, by `picas pilot stop` say
             try:
-                held = pool.give_back(worker.name).changed
-                pool.store.forget(worker.name)
+                held = self._bury(worker)
             except StoreUnavailable:
                 return
             self._fruitless = 0 if held else self._fruitless + 1
@@ -99,6 +104,15 @@ class Workers:
             if not self._in_threads and worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+            if worker.has_died:
+                with contextlib.suppress(PicasError):  # its lease gives back what it held, then
+                    self._bury(worker)
+
+    def _bury(self, worker: _Worker) -> bool:
+        """Give back what a dead worker held, and forget it; whether it held anything."""
+        held = self.pool.give_back(worker.name).changed
+        self.pool.store.forget(worker.name)
+        return bool(held)
 
     def _start(self) -> _Worker:
         name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
@@ -106,14 +120,14 @@ class Workers:
             thread = threading.Thread(target=self._work_here, args=(name,), name=name, daemon=True)
             thread.start()
             return _Worker(name=name, process=thread)
-        address = self._pool.opened_with or (self._pool.url, None, "")
+        address = self.pool.opened_with or (self.pool.url, None, "")
         spawn = multiprocessing.get_context("spawn")
         process = spawn.Process(target=_work, args=(os.getpid(), address, self._functions, self._options, name))
         process.start()
         return _Worker(name=name, process=process)
 
     def _work_here(self, name: str) -> None:
-        with Pool(self._pool.store.twin()) as pool:
+        with Pool(self.pool.store.twin()) as pool:
             FunctionActor(pool, self._functions, _options(self._options), name=name, stop=self._stop).run()
 
 

@@ -107,14 +107,28 @@ def test_the_programs_in_the_python_page_run(tmp_path: Path) -> None:
     page = (EXAMPLES.parent / "docs" / "python.md").read_text(encoding="utf-8")
     printed = ""
     for program in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        argv = [sys.executable, "-c", program]
+        (tmp_path / "program.py").write_text(program, encoding="utf-8")
+        argv = [sys.executable, "program.py"]
         done = subprocess.run(
             argv, cwd=tmp_path, capture_output=True, text=True, env=environ(tmp_path), timeout=60, check=False
         )
         assert done.returncode == 0, done.stderr
         printed += done.stdout
     assert "n1\n" in printed
-    assert "6 1 no work is left\nb'hello\\n'\n9\n" in printed
+    assert "6 1 no work is left\nb'hello\\n'\n[5, 4, 9]\n18\n[0.0, 1.0, 2.0, 3.0]\n9\n" in printed
+
+
+def test_pi_is_about_three_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    argv = [sys.executable, str(EXAMPLES / "pi" / "pi.py"), "pi.db", "20"]
+    printed = set()
+    for _ in range(2):
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=environ(tmp_path), timeout=120)
+        assert done.returncode == 0, done.stderr
+        printed.add(done.stdout)
+    assert len(printed) == 1
+    assert re.search(r"20 calls: 3\.1[34]\d+\n$", printed.pop())
+    with connect(str(tmp_path / "pi.db")) as pool:
+        assert [doc["fence"] for doc in pool.documents()] == [1] * 20
 
 
 def read_png(data: bytes) -> tuple[int, int, bytes]:
