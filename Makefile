@@ -48,6 +48,7 @@ bench: setup  ## the benchmarks, beside the peers that are installed in .bench
 	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/stores.py
 	$(BIN)/python benchmarks/stores.py --store postgres
+	$(BIN)/python benchmarks/functions.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/couchdb.py

@@ -122,6 +122,8 @@ class Settler:
 
     def _upload(self, settlement: Settlement) -> Settlement | None:
         """Send large files ahead in pieces; None when the token turns out to be no longer ours."""
+        if not settlement.attachments:
+            return settlement
         small = dict(settlement.attachments)
         for name, attachment in settlement.attachments.items():
             path = Path(attachment.path) if attachment.path is not None else None
