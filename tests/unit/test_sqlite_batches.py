@@ -23,7 +23,8 @@ def test_one_that_comes_to_wait_in_the_step_in_which_what_it_waits_for_is_done(
     a, b = claim(store, 2)
     waits = Edit(changes={"lock": -1, "after": ["a"]})
     steps = [Settlement(doc=a, outcome=DONE), Settlement(doc=b, outcome=waits)]
-    store.exchange([steps[place] for place in order])
+    answers = store.exchange([steps[place] for place in order]).settled
+    assert answers[order.index(1)] == found(store, "b")
     assert ids(claim(store)) == ["b"]
     store.close()
 

@@ -93,13 +93,17 @@ class Changes:
         return doc
 
     def write(self) -> None:
-        """Write them, with all that follows from their states."""
+        """Write them, with all that follows from their states; one that was let go at once is then as it is stored."""
         self._sql.executemany(_UPDATE, self._values)
         for seq, doc in self._held:
             start_waiting(self._sql, seq, doc)
         if self._done and self._sql.execute("SELECT 1 FROM waits LIMIT 1").fetchone():
             for token_id in self._done:
                 release_dependents(self._sql, token_id)
+        for seq, doc in self._held:
+            stored = read(self._sql.execute("SELECT doc FROM tokens WHERE seq=?", (seq,)).fetchone()[0])
+            doc.clear()
+            doc.update(stored)
 
 
 def remove(sql: Sql, seq: int) -> None:
