@@ -57,7 +57,7 @@ class CommandActor:
         self._holdings = Holdings(self._offering.slots)
         # Whoever watches pilots allows them a lease to come back after an outage.
         self._settler = Settler(self._store, keep.kept_folder(os.environ), min(30.0, self.options.lease / 3))
-        self._deadline = self._find_deadline()
+        self._deadline = limits.deadline(self.options.max_time, os.environ)
         self._chance = random.Random(self.id)
         self._signals = 0
         self._signals_seen = 0
@@ -356,14 +356,6 @@ class CommandActor:
             self._settler.exchange(None)
         if not self._settler.waiting:
             self._settler.guarded(lambda: self._store.forget(self.id))
-
-    def _find_deadline(self) -> float | None:
-        now = time.monotonic()
-        ends = [now + self.options.max_time] if self.options.max_time is not None else []
-        batch = limits.batch_end(os.environ)
-        if batch is not None:
-            ends.append(now + batch - time.time() - limits.BATCH_MARGIN)
-        return min(ends) if ends else None
 
     def _on_signal(self) -> None:
         self._signals += 1
