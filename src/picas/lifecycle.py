@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeGuard
+from typing import Any, TypedDict, TypeGuard
 
 __all__ = [
     "ATTEMPTS_KEPT",
@@ -27,6 +27,7 @@ __all__ = [
     "Edit",
     "Outcome",
     "Reason",
+    "Retry",
     "State",
     "awaited",
     "backoff",
@@ -43,6 +44,7 @@ __all__ = [
     "put",
     "ready",
     "reset",
+    "retries_by_cause",
     "settle",
     "state_of",
 ]
@@ -80,6 +82,7 @@ class Reason(str, Enum):
     TIME = "time"
     MEMORY = "memory"
     DISK = "disk"
+    QUIET = "quiet"
     START_FAILED = "start-failed"
     EXCEPTION = "exception"
     CANCELLED = "cancelled"
@@ -96,6 +99,15 @@ _FIXED = frozenset({"_id", "_rev", "fence"})
 _OURS = _FIXED | {"claim"}
 
 _NEVER_RETRIED = frozenset({Reason.START_FAILED, Reason.CANCELLED, Reason.CRASH_LIMIT})
+_FINAL = frozenset({Reason.CANCELLED, Reason.CRASH_LIMIT})
+
+
+class Retry(TypedDict):
+    """What a rule says of a failure: its cause, the tries it allows in all, and fields to set for the next one."""
+
+    cause: str
+    most: int
+    changes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +126,7 @@ class Outcome:
     ``give_back`` returns the token unspent (the pilot was told to stop); otherwise an ``exit`` with an
     ``exit_code`` of 0 is done, and anything else is retried up to ``max_scrub`` times, ``retry_delay`` seconds
     later, and is an error after that. ``changes`` are fields the task wrote, ``attempt`` what was measured.
+    With ``retry`` a rule decides instead of ``max_scrub``, and tries are counted by its cause, in ``retried``.
     """
 
     reason: Reason = Reason.EXIT
@@ -123,6 +136,7 @@ class Outcome:
     attempt: Mapping[str, Any] | None = None
     max_scrub: int = 0
     retry_delay: float = 0.0
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +241,9 @@ def settle(doc: Mapping[str, Any], outcome: Outcome | Edit, now: float) -> Doc:
         return _back_to_todo(new)
     if is_retried(doc, outcome):
         new["scrub_count"] = _count(doc, "scrub_count") + 1
+        if outcome.retry is not None:
+            new |= _free(outcome.retry["changes"])
+            new["retried"] = {**retries_by_cause(doc), outcome.retry["cause"]: _times(doc, outcome.retry) + 1}
         if outcome.retry_delay > 0:
             new["not_before"] = round(now + outcome.retry_delay, 3)
         return _back_to_todo(new)
@@ -238,8 +255,19 @@ def is_retried(doc: Mapping[str, Any], outcome: Outcome) -> bool:
     """Whether an outcome puts the token back for another try, at the cost of one."""
     if outcome.reason is Reason.EXIT and _is_zero(outcome.exit_code):
         return False
+    if outcome.retry is not None:
+        return outcome.reason not in _FINAL and _times(doc, outcome.retry) < outcome.retry["most"]
     allowed = max(_count(doc, "max_scrub"), outcome.max_scrub)
-    return outcome.reason not in _NEVER_RETRIED and _count(doc, "scrub_count") < allowed
+    spent = _count(doc, "scrub_count") - sum(retries_by_cause(doc).values())
+    return outcome.reason not in _NEVER_RETRIED and spent < allowed
+
+
+def retries_by_cause(doc: Mapping[str, Any]) -> dict[str, int]:
+    """How often rules have put the token back, by their causes; ``scrub_count`` counts all retries."""
+    counts = doc.get("retried")
+    if not isinstance(counts, Mapping):
+        return {}
+    return {cause: _count(counts, cause) for cause in counts}
 
 
 def lose(doc: Mapping[str, Any], now: float) -> Doc:
@@ -259,7 +287,7 @@ def reset(doc: Mapping[str, Any]) -> Doc:
     """The token as good as new, put back by a person: retries and losses are forgotten, attempts are not."""
     new = _back_to_todo(doc)
     new["scrub_count"] = 0
-    for name in ("lost", "reason", "not_before"):
+    for name in ("lost", "reason", "not_before", "retried"):
         new.pop(name, None)
     return new
 
@@ -309,6 +337,10 @@ def _count(doc: Mapping[str, Any], name: str) -> int:
     """A counter of the token; 0 when another program wrote something else there."""
     value = doc.get(name, 0)
     return value if type(value) is int and value >= 0 else 0
+
+
+def _times(doc: Mapping[str, Any], retry: Retry) -> int:
+    return retries_by_cause(doc).get(retry["cause"], 0)
 
 
 def _ended(doc: Doc, now: float) -> Doc:

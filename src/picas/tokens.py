@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 
 import orjson
 
-from picas.errors import InvalidToken
+from picas import amounts, retries
+from picas.errors import InvalidToken, UsageError
 
 __all__ = [
     "MAX_BYTES",
@@ -32,6 +33,7 @@ __all__ = [
     "loads",
     "log_names",
     "parse",
+    "quiet_limit",
     "requirements",
     "sized",
 ]
@@ -55,12 +57,6 @@ _SIMPLE = frozenset({str, int, bool, type(None)})
 _FEW = 100
 _LARGE = 2.0**53
 _BEFORE_COLON = re.compile(rb"[ \t\r\n]:")
-
-_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_UNITS |= {f"{unit}b": size for unit, size in _UNITS.items() if unit in "kmgt" and unit}
-_UNITS |= {f"{unit}i{b}": 2 ** (10 * power) for power, unit in enumerate("kmgt", 1) for b in ("", "b")}
-_TIMES = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "day": 86400, "days": 86400}
-_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 
 
 def dumps(value: Any) -> str:
@@ -94,6 +90,8 @@ def check(doc: Mapping[str, Any]) -> str:
                 raise InvalidToken(f"token {token_id}: field {name} must be {expected}, not {doc[name]!r:.60}")
     if "requires" in doc:
         requirements(doc)
+    if "retry_on" in doc:
+        _check_rules(doc["retry_on"], token_id)
     return token_id
 
 
@@ -198,14 +196,14 @@ _ONE_CORE = Requirements(cores=1)
 def _quantity(name: str, value: object, token_id: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
         return float(value)
-    found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
-    units = _TIMES if name == "time" else _UNITS
-    if not found or found[2].lower() not in units:
+    units = amounts.SECONDS if name == "time" else amounts.BYTES
+    found = amounts.amount(value, units) if isinstance(value, str) else None
+    if found is None:
         raise InvalidToken(
             f"token {token_id}: requires.{name} is {value!r}, not an amount",
             hint='an amount is a number, "8 GiB" for memory, "2 h" for time',
         )
-    return float(found[1]) * units[found[2].lower()]
+    return found
 
 
 def _check_name(what: str, name: str, limit: int) -> None:
@@ -217,6 +215,21 @@ def _check_name(what: str, name: str, limit: int) -> None:
         raise InvalidToken(f"{what} {name[:40]!r}... is longer than {limit} bytes")
     if name in (".", ".."):
         raise InvalidToken(f"{what} {name!r} is not allowed")
+
+
+def _check_rules(rules: object, token_id: object) -> None:
+    try:
+        retries.parse(rules)
+    except UsageError as error:
+        raise InvalidToken(f"token {token_id}: retry_on: {error.message}", hint=error.hint) from error
+
+
+def quiet_limit(value: object) -> float | None:
+    """Seconds after which a command that writes nothing is ended, from the field of that name; None when unreadable."""
+    seconds = amounts.amount(value, amounts.SECONDS) if isinstance(value, str) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        return None
+    return float(seconds) if 0 < seconds <= _MAX_INTEGER else None
 
 
 def _is_count(value: object) -> bool:
@@ -240,6 +253,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_scrub": (_is_count, "a count"),
     "scrub_count": (_is_count, "a count"),
     "tags": (lambda value: isinstance(value, Mapping), "an object"),
+    "quiet_limit": (lambda value: quiet_limit(value) is not None, 'a time such as 1800 or "30m"'),
 }
 
 

@@ -207,6 +207,40 @@ class TestSettle:
         assert (doc["lock"], doc["done"], doc["exit_code"]) == (AT, AT + 10, 3)
         assert (doc["hostname"], doc["slurm_job_id"]) == ("node1", "7_1")
 
+    @pytest.mark.parametrize(
+        ("fields", "reason", "most", "state"),
+        [
+            ({}, Reason.EXIT, 1, State.TODO),
+            ({}, Reason.EXIT, 0, State.ERROR),
+            ({"max_scrub": 5}, Reason.EXIT, 0, State.ERROR),
+            ({"retried": {"c": 1}}, Reason.EXIT, 1, State.ERROR),
+            ({"retried": {"c": 1}}, Reason.EXIT, 2, State.TODO),
+            ({"retried": {"d": 9}, "scrub_count": 9}, Reason.EXIT, 1, State.TODO),
+            ({"retried": "often"}, Reason.EXIT, 1, State.TODO),
+            ({"retried": {"c": "often"}}, Reason.EXIT, 1, State.TODO),
+            ({}, Reason.START_FAILED, 1, State.TODO),
+            ({}, Reason.CANCELLED, 1, State.ERROR),
+        ],
+    )
+    def test_a_rule_decides_instead_of_max_scrub(self, fields, reason, most, state):
+        retry = {"cause": "c", "most": most, "changes": {"requires": {"memory": 5}, "fence": 9, "lock": 7}}
+        doc = lifecycle.settle(locked(**fields), Outcome(reason=reason, exit_code=1, retry=retry), NOW)
+        assert lifecycle.state_of(doc) is state
+        assert ("requires" in doc) is (state is State.TODO)
+        assert doc["fence"] == 1
+
+    def test_what_rules_have_tried_again_leaves_max_scrub_whole(self):
+        doc = lifecycle.settle(locked(max_scrub=1, scrub_count=3, retried={"75": 3}), FAILED, NOW)
+        assert (lifecycle.state_of(doc), doc["scrub_count"]) == (State.TODO, 4)
+        assert lifecycle.reset(doc)["scrub_count"] == 0
+        assert "retried" not in lifecycle.reset(doc)
+
+    def test_a_rule_does_not_free_what_is_cancelled(self):
+        doc = lifecycle.cancel(locked(), NOW)
+        retry = {"cause": "c", "most": 1, "changes": {}}
+        ended = lifecycle.settle(doc, Outcome(exit_code=1, retry=retry), NOW)
+        assert (lifecycle.state_of(ended), ended["reason"]) == (State.ERROR, "cancelled")
+
     def test_what_goes_back_forgets_the_job_and_the_exit_code(self):
         doc = lifecycle.settle(locked(max_scrub=1), FAILED, NOW)
         assert (doc["lock"], doc["done"], doc["exit_code"]) == (0, 0, "")

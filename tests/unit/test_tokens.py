@@ -47,6 +47,12 @@ class TestCheck:
             ("scrub_count", [0, 3], [-1, None]),
             ("tags", [{}, {"a": 1}], [[], "a", None]),
             ("requires", [{}, {"cores": 4}, {"memory": "8 GiB"}], [{"cores": "many"}, [1], "4", {"cores": -1}]),
+            (
+                "retry_on",
+                ["75:delay=5m", {"75": "never", "memory": "memory*2:max=8GiB"}],
+                ["", {}, "75", "75:soon", {"75": 1}, ["75:never"], 75, None, True, "9\x1b:never"],
+            ),
+            ("quiet_limit", [60, 0.5, "30m"], [0, -1, "soon", "", True, None, [], 10**400, "9" * 400]),
         ],
     )
     def test_the_types_of_our_fields(self, name, good, bad):

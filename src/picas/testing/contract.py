@@ -11,6 +11,7 @@ from picas.testing.attachments import TestAttachments, TestInlineAttachments, Te
 from picas.testing.claims import TestClaim, TestClaimByMany, TestClaimOrder, TestOddDocuments, TestOffer
 from picas.testing.documents import TestDelete, TestGet, TestLoad, TestPut, TestTwin, TestUpdate
 from picas.testing.leases import TestBeat, TestPilots, TestWait
+from picas.testing.retrying import TestRetry
 from picas.testing.samples import Reopen
 from picas.testing.selections import TestCount, TestDesigns, TestNextReady, TestPage
 from picas.testing.settling import TestAfter, TestFence, TestSettle
@@ -39,6 +40,7 @@ __all__ = [
     "TestPilots",
     "TestPut",
     "TestResultFiles",
+    "TestRetry",
     "TestSettle",
     "TestTwin",
     "TestUpdate",
