@@ -20,6 +20,7 @@ from picas.errors import InvalidToken, StoreUnavailable, UsageError
 from picas.lifecycle import Claimant, Outcome, Reason, fence_of
 from picas.pilot import keep, limits, sharing, work
 from picas.pilot.crew import Crew
+from picas.pilot.defence import Defence
 from picas.pilot.holdings import Holding, Holdings
 from picas.pilot.idleness import Idleness
 from picas.pilot.jobs import Job, Report
@@ -59,6 +60,7 @@ class CommandActor:
         self._settler = Settler(self._store, keep.kept_folder(os.environ), min(30.0, self.options.lease / 3))
         self._deadline = limits.deadline(self.options.max_time, os.environ)
         self._chance = random.Random(self.id)
+        self._defence = Defence(self.options, self.id)
         self._signals = 0
         self._signals_seen = 0
         self._stopping = ""
@@ -106,13 +108,15 @@ class CommandActor:
             given_back=counts.given_back,
             superseded=counts.superseded,
             seconds=time.monotonic() - begun,
-            why=self._why,
+            why=self._defence.why or self._why,
+            unfit=bool(self._defence.why),
         )
 
     def _work(self) -> None:
         while True:
             self._attend()
             self._renew()
+            self._defence.room.look(self._crew, self._holdings, self.options.grace)
             self._exchange()
             self._send()
             if self._is_over():
@@ -144,7 +148,7 @@ class CommandActor:
         self._clean_up()
 
     def _wanted(self) -> int:
-        if self._stopping or self._dry or self._settler.is_away:
+        if self._stopping or self._dry or self._settler.is_away or self._defence.claims_nothing:
             return 0
         wanted = self._holdings.wanted
         if self.options.max_tasks is not None:
@@ -179,6 +183,7 @@ class CommandActor:
             except InvalidToken as problem:
                 self._holdings.drop(holding.number)
                 outcome = work.refused(holding.doc, problem, self._claimant, time.time())
+                outcome = self._defence.judged(holding.doc, outcome)
                 self._settler.add(Settlement(doc=holding.doc, outcome=outcome))
                 continue
             if not self._crew.send(job):
@@ -200,11 +205,12 @@ class CommandActor:
         limit, grace, cap = self.options.token_time or 0.0, self.options.grace, self.options.output_cap
         bounds = None
         if holding.kind:
-            limit = min(limit or holding.limit, holding.limit or limit)
+            limit = holding.limit or limit
             grant = self._holdings.grant(holding)
             environ |= self._offering.variables(holding, grant)
             bounds = self._offering.bounds(grant)
-        return Job(holding.number, argv, environ, dumps(doc), limit, grace, cap, holding.folder, bounds)
+        quiet = work.quiet_limit(doc, self.options.quiet_limit)
+        return Job(holding.number, argv, environ, dumps(doc), limit, grace, cap, holding.folder, quiet, bounds)
 
     def _finish(self, report: Report) -> None:
         """Judge one command's end; its token is settled with the next exchange."""
@@ -215,6 +221,7 @@ class CommandActor:
         options = self.options
         jitter = self._chance.random()
         outcome = work.outcome_of(holding.doc, report, self._claimant, max_scrub=options.max_scrub, jitter=jitter)
+        outcome = self._defence.judged(holding.doc, outcome)
         files = work.attachments(holding.doc, report, holding.folder, options.attach)
         self._settler.add(Settlement(doc=holding.doc, outcome=outcome, attachments=files))
         self._tidy += [stream for stream in (report.out, report.err) if isinstance(stream, str)]
@@ -230,6 +237,7 @@ class CommandActor:
         if last is not None:
             log.warning("token %s: its runner was killed", last.doc["_id"])
             outcome = work.killed(last.doc, self._claimant, time.time(), self.options.max_scrub)
+            outcome = self._defence.killed(last.doc, outcome)
             self._settler.add(Settlement(doc=last.doc, outcome=outcome))
 
     def _clean_up(self) -> None:
@@ -282,6 +290,8 @@ class CommandActor:
             self._stop("stopped", "told to stop by a signal", 0.0 if hurry else self.options.grace)
         if not self._stopping and self._deadline is not None and time.monotonic() >= self._deadline:
             self._stop("limit", "its time is up")
+        if self._defence.why:
+            self._recall(Reason.STOPPED)
         if not self._crew.alive and not self._stopping:
             self._stop("stopped", "its runners died")
         if self._stopping and not self._crew.alive:
@@ -294,12 +304,16 @@ class CommandActor:
         self._stopping = why
         self._why = self._why or words
         reason = Reason.TIME if why == "limit" else Reason.STOPPED
+        self._recall(reason)
+        running = [holding.number for holding in self._holdings]
+        self._crew.cancel(running, why, self.options.grace if grace is None else grace)
+
+    def _recall(self, reason: Reason) -> None:
+        """Give back what has not begun."""
         recalled = set(self._crew.recall())
         for holding in self._holdings:
             if not holding.sent or holding.number in recalled:
                 self._give_back(holding, reason)
-        running = [holding.number for holding in self._holdings]
-        self._crew.cancel(running, why, self.options.grace if grace is None else grace)
 
     def _give_back(self, holding: Holding, reason: Reason) -> None:
         self._holdings.drop(holding.number)
@@ -311,12 +325,20 @@ class CommandActor:
         if self._holdings or self._settler.waiting:
             self._idleness.over()
             return False
-        if self._stopping:
+        if self._stopping or self._defence.why:
             return True
+        if self._defence.room.is_low and not self._dry:
+            self._settler.guarded(self._ask_for_work)
+            return False
         if self.options.max_tasks is not None and self._wanted() == 0 and not self._dry:
             self._why = "it has run as many tokens as it may"
             return True
         return self._dry and self._is_idle_too_long()
+
+    def _ask_for_work(self) -> None:
+        """While there is no room on the disk: end in the usual way when nothing waits for there to be some."""
+        if self._defence.room.may_ask():
+            self._dry = self._store.next_ready(self.options.view) is None
 
     def _has_waited_long(self) -> bool:
         """Whether a pilot that is to stop has waited for the pool to come back as long as it may."""
@@ -344,7 +366,7 @@ class CommandActor:
     def _pause(self) -> float:
         """How long the next look at the runners may take."""
         if not self._holdings:
-            return 0.1 if self._settler.is_away else 0.0
+            return 0.1 if self._settler.is_away else 0.5 if self._defence.room.is_low else 0.0
         if self._dry and not self._stopping and self._holdings.wanted and self._store.wait(0.0):
             self._dry = False
             return 0.0

@@ -23,6 +23,7 @@ _REASONS = {
     "time": "its command was ended because its time was over",
     "memory": "its command needed more memory than it was given",
     "disk": "there was no room on the disk",
+    "quiet": "its command was ended because it had written nothing for too long",
     "start-failed": "its command could not be started ({errno})",
     "exception": "it could not be run: {message}",
     "cancelled": "it was cancelled",
@@ -209,6 +210,13 @@ def _history(doc: Doc) -> list[str]:
     return [
         f"attempt {attempt.get('fence')}: {attempt.get('reason')}"
         f" on {attempt.get('hostname')}, exit code {attempt.get('exit_code', '-')}"
-        f", {attempt.get('runtime', '-')} s"
+        f", {attempt.get('runtime', '-')} s{_ruled(attempt)}"
         for attempt in attempts[-5:]
     ]
+
+
+def _ruled(attempt: Mapping[str, Any]) -> str:
+    """What a retry rule did after an attempt, or would have done."""
+    if "would" in attempt:
+        return f"; rule {attempt.get('rule')} would have it {attempt['would']}"
+    return f"; rule {attempt.get('rule')}: {attempt['then']}" if "then" in attempt else ""

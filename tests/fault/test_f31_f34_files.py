@@ -169,7 +169,7 @@ def test_output_that_fills_the_disk_costs_its_own_token_only(tmp_path: Path, sma
     with pilots.site(tmp_path) as site:
         site.environ["TMPDIR"] = str(small_disk)
         big, small = site.add(["sh", "-c", "head -c 5000000 /dev/zero"], ["sh", "-c", SIDE])
-        pilot = site.pilot(cores=1, lease=30.0, grace=1.0)
+        pilot = site.pilot(cores=1, lease=30.0, grace=1.0, disk_floor=0)
         pilot.report()
 
         # What wrote too much is in error for that; the token after it, on the same core, is done.

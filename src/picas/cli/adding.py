@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from picas.cli import inputs
+from picas.cli.defending import QuietOption, RulesOption, on_failure
 from picas.cli.output import counted, say
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
@@ -55,6 +56,8 @@ def add(
         list[str] | None, typer.Option(metavar="NAME=AMOUNT", help="cores=4, memory=8GiB, time=2h.", show_default=False)
     ] = None,
     max_scrub: Annotated[int | None, typer.Option(metavar="N", help="Tries after a failure.")] = None,
+    retry_on: RulesOption = None,
+    quiet_limit: QuietOption = None,
     after: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Wait until this is done.", show_default=False)
     ] = None,
@@ -63,7 +66,7 @@ def add(
 ) -> None:
     """Add tokens, all of them or, when one is refused, none."""
     source = _source(each_line, csv, tsv, jsonl, range_, sweep, command)
-    common = _common(priority, tag, requires, max_scrub, after, hold, id_)
+    common = _common(priority, tag, requires, max_scrub, after, hold, id_) | on_failure(retry_on, quiet_limit)
     key = "input" if key == "line" else key
     with open_pool(pool) as opened:
         _warn_of_unknown(opened, after or ())

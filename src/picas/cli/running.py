@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from picas.cli import offers
+from picas.cli.defending import UNFIT, DryRunOption, FloorOption, QuietOption, RulesOption, defence
 from picas.cli.output import say
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool, seconds, size
@@ -50,6 +51,10 @@ def run(
     lease: Annotated[str, typer.Option(metavar="TIME", help="Silence after which this pilot counts as lost.")] = "60s",
     output_cap: Annotated[str, typer.Option(metavar="SIZE", help="Most to keep of each output stream.")] = "1GiB",
     grace: Annotated[str, typer.Option(metavar="TIME", help="Time between TERM and KILL.")] = "10s",
+    retry_on: RulesOption = None,
+    retry_dry_run: DryRunOption = False,
+    quiet_limit: QuietOption = None,
+    disk_floor: FloorOption = "2GB",
     fail: Annotated[bool, typer.Option("--fail", help="Exit 1 when a token failed.")] = False,
     pool: PoolOption = None,
 ) -> int:
@@ -74,11 +79,12 @@ def run(
         lease=max(1.0, seconds(lease, "--lease") or 60.0),
         output_cap=int(size(output_cap, "--output-cap") or 0),
         grace=seconds(grace, "--grace") or 0.0,
+        **defence(retry_on, retry_dry_run, quiet_limit, disk_floor),
     )
     with open_pool(pool) as opened, _progress(opened) as tell:
         report = CommandActor(opened, chosen, tell).run()
     _summary(report)
-    return 1 if fail and report.failed else 0
+    return UNFIT if report.unfit else 1 if fail and report.failed else 0
 
 
 def _summary(report: RunReport) -> None:
@@ -91,6 +97,8 @@ def _summary(report: RunReport) -> None:
     say(f"pilot ended, {report.why}: {', '.join(parts)} in {_duration(report.seconds)} ({rate:,.0f} tokens/s)")
     if report.failed:
         say("hint: `picas ls error` lists the failed ones, `picas explain ID` says why")
+    if report.unfit:
+        say("hint: try the command by hand on this machine; what this pilot held is back in todo, uncharged")
 
 
 def _duration(length: float) -> str:

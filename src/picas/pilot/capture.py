@@ -69,6 +69,11 @@ class Capture:
             return b"".join(self._parts)
         return b"".join(self._parts) if self._files is None else self._files.finish(self.size)
 
+    @property
+    def on_disk(self) -> int:
+        """Bytes that the output takes on the disk now."""
+        return 0 if self._files is None or self.broken else self._files.on_disk
+
     def _keep(self, data: bytes) -> None:
         self.size += len(data)
         if self._files is None and self.size <= min(INLINE_BYTES, self._cap):
@@ -129,6 +134,12 @@ class _Files:
             os.close(handle)
         os.close(self._head)
         return str(self._path)
+
+    @property
+    def on_disk(self) -> int:
+        """Bytes in all the files."""
+        handles = (self._head, self._old, self._new)
+        return sum(os.fstat(handle).st_size for handle in handles if handle is not None)
 
     def discard(self) -> None:
         """Give back the room on the disk."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import picas
 from picas.config import without_secrets
-from picas.pilot.jobs import CANCEL, QUIT, Frames, Job, Report, pack, unpack, unpack_journal
+from picas.pilot.jobs import CANCEL, FULL, QUIT, Frames, Job, Report, pack, unpack, unpack_journal
 from picas.process import become_subreaper, end_leftovers
 
 __all__ = ["Crew"]
@@ -80,6 +80,10 @@ class Crew:
         """Have these jobs ended: the running ones now, the queued ones before they start."""
         for number in numbers:
             self._tell((CANCEL, number, why, grace))
+
+    def warn_full(self) -> None:
+        """Have those commands ended, for reason ``disk``, whose output has grown since the last warning."""
+        self._tell((FULL,))
 
     def recall(self) -> list[int]:
         """Take back every job that no runner has taken yet; their numbers."""

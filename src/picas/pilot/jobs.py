@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "CANCEL",
+    "FULL",
     "QUIT",
     "START_FAILED",
     "Frames",
@@ -27,6 +28,7 @@ __all__ = [
 START_FAILED = 1000
 """A code of minus this and an errno: the command could not be started."""
 CANCEL = "cancel"
+FULL = "full"
 QUIT = "quit"
 
 _LENGTH = struct.Struct("!I")
@@ -39,7 +41,8 @@ unpack = marshal.loads
 class Job(NamedTuple):
     """One command to run. Times in seconds, sizes in bytes; ``folder`` None means where the pilot was started.
 
-    ``bounds`` are what `Bounds` takes, None where nothing binds the command.
+    ``quiet`` is the time after which it is ended when it writes nothing; 0 for never. ``bounds`` are what `Bounds`
+    takes, None where nothing binds the command.
     """
 
     number: int
@@ -50,6 +53,7 @@ class Job(NamedTuple):
     grace: float
     output_cap: int
     folder: str | None
+    quiet: float = 0.0
     bounds: tuple[tuple[int, ...], float, str] | None = None
 
 

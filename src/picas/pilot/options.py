@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from picas.lifecycle import State
+from picas.pilot.room import DISK_FLOOR
 from picas.views import View
 
 __all__ = ["GRACE", "Progress", "RunOptions", "RunReport"]
@@ -19,7 +20,9 @@ GRACE = 10.0
 class RunOptions:
     """How a pilot works; times in seconds, sizes in bytes, None for found or unlimited.
 
-    ``gpus`` are ids, or how many; ``offers`` are resources by names of one's own.
+    ``gpus`` are ids, or how many; ``offers`` are resources by names of one's own. ``retry_on`` are rules
+    (`picas.retries`), which ``retry_dry_run`` only has written down; ``disk_floor`` must be free for anything to be
+    claimed; ``quiet_limit`` ends commands that write nothing for so long, 0 none.
     """
 
     view: View = field(default_factory=lambda: View(State.TODO))
@@ -38,6 +41,10 @@ class RunOptions:
     lease: float = 60.0
     output_cap: int = 1 << 30
     grace: float = GRACE
+    retry_on: str = ""
+    retry_dry_run: bool = False
+    disk_floor: float = DISK_FLOOR
+    quiet_limit: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +59,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """What a pilot did in its life, and why it ended."""
+    """What a pilot did in its life, and why it ended; ``unfit`` when nothing could be started where it ran."""
 
     done: int
     failed: int
@@ -61,3 +68,4 @@ class RunReport:
     superseded: int
     seconds: float
     why: str
+    unfit: bool = False

@@ -23,7 +23,8 @@ from typing import Any
 
 from picas.pilot.bounds import Bounds
 from picas.pilot.capture import Capture
-from picas.pilot.jobs import CANCEL, QUIT, START_FAILED, Frames, Job, Report, pack_journal, unpack
+from picas.pilot.jobs import CANCEL, FULL, QUIT, START_FAILED, Frames, Job, Report, pack_journal, unpack
+from picas.pilot.watches import Growing, Quiet
 from picas.process import become_subreaper, end_group, end_leftovers, has_children
 
 __all__ = ["MAX_OUTPUT_JSON", "main"]
@@ -56,6 +57,8 @@ class Runner:
         self._cancelled: dict[int, tuple[str, float]] = {}
         self._quit = False
         self._away = False
+        self._is_full = False
+        self._growing = Growing()
         self._base = {**os.environb, b"PICAS_TOKEN": self._token.path.encode(), b"PICAS_OUTPUT": self._output.encode()}
         self._idle_poll = _poll(jobs.fileno(), control.fileno())
         self._short_poll = _poll(self._child_signal, control.fileno())
@@ -110,6 +113,8 @@ class Runner:
             elif verb == CANCEL:
                 number, why, grace = values
                 self._cancelled[number] = (why, grace)
+            elif verb == FULL:
+                self._is_full = True
 
     def _run(self, job: Job) -> Report:
         self._out.begin(job.output_cap)
@@ -188,6 +193,7 @@ class Runner:
     def _wait(self, job: Job, pid: int, begun: float, bounds: Bounds | None) -> tuple[int, Any, str]:
         """Wait for the command, take its output, and end it when its time is over or somebody says so."""
         poll, timeout, ending = self._short_poll, _SHORT, _Ending(pid, job, begun)
+        quiet = Quiet(job.quiet, begun) if job.quiet else None
         while True:
             self._attend(poll.poll(timeout * 1000))
             ended, status, usage = os.wait4(pid, os.WNOHANG)
@@ -199,10 +205,20 @@ class Runner:
             asked = ("stopped", 0.0) if self._away else self._cancelled.get(job.number)
             if asked is None and (self._out.broken or self._err.broken):
                 asked = ("disk", job.grace)
-            if bounds is not None and asked is None and bounds.is_over(time.monotonic()):
+            if self._is_full:
+                self._is_full = False
+                if self._growing.warned(job.number, self._out.on_disk + self._err.on_disk):
+                    asked = asked or self._cancelled.setdefault(job.number, ("disk", job.grace))
+            now = time.monotonic()
+            if bounds is not None and asked is None and bounds.is_over(now):
                 asked = ("memory", job.grace)
-            timeout = ending.step(time.monotonic(), asked)
-            timeout = timeout if bounds is None else bounds.pause(timeout, time.monotonic())
+            if quiet is not None and asked is None and quiet.is_over(now, self._out.size + self._err.size):
+                asked = ("quiet", job.grace)
+            timeout = ending.step(now, asked)
+            if bounds is not None:
+                timeout = bounds.pause(timeout, now)
+            if quiet is not None:
+                timeout = min(timeout, quiet.wait)
 
     def _attend(self, ready: list[tuple[int, int]]) -> None:
         for handle, _ in ready:

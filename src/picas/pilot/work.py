@@ -17,12 +17,18 @@ from picas.pilot.jobs import START_FAILED, Report
 from picas.stores.base import Attachment
 from picas.templates import expand
 
-__all__ = ["attachments", "command_of", "folder_of", "killed", "outcome_of", "refused"]
+__all__ = ["attachments", "command_of", "folder_of", "killed", "outcome_of", "quiet_limit", "refused"]
 
 _BASH = ["bash", "-c"]
 _SIGNALS = {int(known): known.name for known in signal.Signals}
 _GIVEN_BACK = {"stopped": Reason.STOPPED, "limit": Reason.TIME}
-_ENDED_FOR = {"time": Reason.TIME, "cancelled": Reason.CANCELLED, "disk": Reason.DISK, "memory": Reason.MEMORY}
+_ENDED_FOR = {
+    "time": Reason.TIME,
+    "cancelled": Reason.CANCELLED,
+    "disk": Reason.DISK,
+    "memory": Reason.MEMORY,
+    "quiet": Reason.QUIET,
+}
 
 
 def command_of(doc: Mapping[str, Any], template: Sequence[str] | None) -> list[str]:
@@ -92,6 +98,13 @@ def attachments(doc: Mapping[str, Any], report: Report, folder: str | None, patt
     if folder is not None and report.code > -START_FAILED:
         kept.update(_matching(Path(folder), patterns))
     return kept
+
+
+def quiet_limit(doc: Mapping[str, Any], limit: float) -> float:
+    """Seconds for which a command may write nothing: as its token says, else ``limit``; 0 for ever."""
+    if "quiet_limit" not in doc:
+        return limit
+    return tokens.quiet_limit(doc["quiet_limit"]) or limit
 
 
 def _judge(report: Report) -> tuple[Reason, int | str, dict[str, Any]]:

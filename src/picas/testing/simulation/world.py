@@ -71,6 +71,7 @@ class World:
             lease=self.lease,
             idle=self._patience,
             max_time=self.chance.choice((None, None, 10 * self.lease)),
+            disk_floor=0.0,
         )
         pilot = SimulatedPilot(
             self.network,
