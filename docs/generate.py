@@ -24,6 +24,7 @@ QUESTIONS = {
     "wakes_for_work_only": "idle pilots wake for tokens that came to wait only, not for every change",
     "strict_order": "of equal priority the oldest goes first, also among many pilots",
     "kept_counts": "counting all tokens reads none",
+    "pauses_at_once": "a pause of the pool holds for the next claim of everybody, not only from their next beat",
     "exact_numbers": "numbers keep their kind and sign (1.0 is not 1, -0.0 is not 0.0)",
     "exact_digests": "the digest of a file is that of its bytes",
     "javascript": "views in JavaScript, and users",

@@ -31,6 +31,7 @@ from picas.pilot.settling import Settler
 from picas.pilot.signals import Signals
 from picas.pool import Pool
 from picas.stores.base import Beat, Claim, PilotRecord, Settlement
+from picas.stores.steering import DRAIN
 from picas.tokens import dumps
 
 __all__ = ["CommandActor", "Progress", "RunOptions", "RunReport"]
@@ -64,6 +65,7 @@ class CommandActor:
         self._signals = 0
         self._signals_seen = 0
         self._stopping = ""
+        self._draining = False
         self._stopped_at = 0.0
         self._why = ""
         self._dry = False
@@ -148,7 +150,7 @@ class CommandActor:
         self._clean_up()
 
     def _wanted(self) -> int:
-        if self._stopping or self._dry or self._settler.is_away or self._defence.claims_nothing:
+        if self._stopping or self._draining or self._dry or self._settler.is_away or self._defence.claims_nothing:
             return 0
         wanted = self._holdings.wanted
         if self.options.max_tasks is not None:
@@ -266,9 +268,12 @@ class CommandActor:
             log.warning("token %s: claim %d is over", holding.doc["_id"], fence_of(holding.doc))
             self._end(holding, "lost")
         for holding in self._holdings:
-            if holding.doc["_id"] in beat.cancelled:
+            # Of two claims of ours on one token, the later is the one that is meant.
+            if holding.doc["_id"] in beat.cancelled and beat.held[holding.doc["_id"]] == fence_of(holding.doc):
                 self._end(holding, "cancelled")
-        if beat.orders and not self._stopping:
+        if beat.orders == DRAIN and not (self._stopping or self._draining):
+            self._drain()
+        elif beat.orders and beat.orders != DRAIN and not self._stopping:
             self._stop("stopped", f"told to {beat.orders}")
 
     def _end(self, holding: Holding, why: str) -> None:
@@ -303,10 +308,15 @@ class CommandActor:
         self._stopped_at = time.monotonic()
         self._stopping = why
         self._why = self._why or words
-        reason = Reason.TIME if why == "limit" else Reason.STOPPED
-        self._recall(reason)
+        self._recall(Reason.TIME if why == "limit" else Reason.STOPPED)
         running = [holding.number for holding in self._holdings]
         self._crew.cancel(running, why, self.options.grace if grace is None else grace)
+
+    def _drain(self) -> None:
+        """Claim nothing more, give back what has not begun, and end when what runs has."""
+        self._draining = True
+        self._why = f"told to {DRAIN}"
+        self._recall(Reason.STOPPED)
 
     def _recall(self, reason: Reason) -> None:
         """Give back what has not begun."""
@@ -325,7 +335,7 @@ class CommandActor:
         if self._holdings or self._settler.waiting:
             self._idleness.over()
             return False
-        if self._stopping or self._defence.why:
+        if self._stopping or self._draining or self._defence.why:
             return True
         if self._defence.room.is_low and not self._dry:
             self._settler.guarded(self._ask_for_work)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import socket
 import string
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import TracebackType
 from typing import Any
 
 from picas import lifecycle, tokens
 from picas.errors import Conflict, InvalidToken
-from picas.lifecycle import Doc, State, awaited, state_of
+from picas.lifecycle import Doc, State, awaited, fence_of, state_of
 from picas.selectors import Selector, matches, parse
 from picas.staging import staged
 from picas.stores import open_store
 from picas.stores.base import Loaded, PilotRecord, TokenStore
+from picas.stores.steering import Pause
 from picas.views import MONITOR, View
 
 __all__ = ["BATCH", "Changed", "Pool", "Selection", "connect"]
@@ -46,11 +49,15 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """What became of a change of many tokens: ids changed, ids for which it makes no sense, ids lost in conflicts."""
+    """What became of a change of many tokens: ids changed, ids for which it makes no sense, ids lost in conflicts.
+
+    Of those changed, ``pending`` still have to be ended by their pilots, which were asked to.
+    """
 
     changed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
 
 
 class Pool:
@@ -123,14 +130,38 @@ class Pool:
         return self.change(docs, lambda doc: lifecycle.reset(doc) if state_of(doc) is not State.TODO else None)
 
     def cancel(self, docs: Iterable[Doc]) -> Changed:
-        """End tokens in error, reason cancelled: at once, or when their pilot has ended the command."""
-        now = self.store.now()
-        ended = (State.DONE, State.ERROR)
-        return self.change(docs, lambda doc: None if state_of(doc) in ended else lifecycle.cancel(doc, now))
+        """End tokens in error, reason cancelled: at once, or when their pilot has ended the command.
+
+        A claim that was made after the token was read is not meant, and is told among the conflicts.
+        """
+        now, claims, asked, later = self.store.now(), dict[str, int](), dict[str, bool](), set[str]()
+
+        def event(doc: Doc) -> Doc | None:
+            if state_of(doc) is State.LOCKED and claims.setdefault(doc["_id"], fence_of(doc)) != fence_of(doc):
+                later.add(doc["_id"])
+                return None
+            if state_of(doc) in (State.DONE, State.ERROR):
+                return None
+            new = lifecycle.cancel(doc, now)
+            asked[doc["_id"]] = lifecycle.is_cancelled(new)
+            return new
+
+        report = self.change(docs, event)
+        skipped = [token_id for token_id in report.skipped if token_id not in later]
+        pending = [token_id for token_id in report.changed if asked[token_id]]
+        return replace(report, skipped=skipped, conflicts=[*report.conflicts, *later], pending=pending)
 
     def hold(self, docs: Iterable[Doc]) -> Changed:
         """Take waiting tokens out of the reach of pilots until they are reset."""
         return self.change(docs, lambda doc: lifecycle.hold(doc) if state_of(doc) is State.TODO else None)
+
+    def pause(self, why: str = "", by: str = "") -> None:
+        """Have no pilot claim anything until `resume`; what runs goes on."""
+        self.store.pause(Pause(by=by or _whoami(), at=self.store.now(), why=why))
+
+    def resume(self) -> None:
+        """Let pilots claim again."""
+        self.store.pause(None)
 
     def delete(self, docs: Iterable[Doc]) -> Changed:
         """Delete tokens with their attachments."""
@@ -231,6 +262,17 @@ def connect(url: str = "picas.db", *, create: bool = False, username: str | None
     pool = Pool(open_store(url, create=create, username=username, password=password or None))
     pool.opened_with = url, username, password
     return pool
+
+
+def _whoami() -> str:
+    """This user of this machine; by number where users have no names."""
+    import getpass
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _holds(where: Selector | None, doc: Doc) -> bool:

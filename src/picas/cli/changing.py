@@ -1,4 +1,4 @@
-"""``reset``, ``cancel`` and ``delete``: setting tokens right by hand."""
+"""``reset``, ``cancel``, ``hold`` and ``delete``: setting tokens right by hand."""
 
 from __future__ import annotations
 
@@ -62,6 +62,21 @@ def cancel(
 
 
 @app.command()
+def hold(
+    tokens: TokensArgument = None,
+    where: WhereOption = None,
+    tag: TagOption = None,
+    everything: AllOption = False,
+    yes: YesOption = False,
+    pool: PoolOption = None,
+) -> None:
+    """Take waiting tokens out of the reach of pilots; `picas reset` puts them back. What runs goes on."""
+    with open_pool(pool) as opened:
+        docs = _agreed(opened, tokens, where, tag, everything, "hold", yes)
+        _tell(opened.hold(docs), "held", "did not wait")
+
+
+@app.command()
 def delete(
     tokens: TokensArgument = None,
     where: WhereOption = None,
@@ -107,7 +122,10 @@ def _agreed(
 
 
 def _tell(report: Changed, what: str, skipped: str) -> None:
-    say(f"{len(report.changed)} {what}" + (f"; {len(report.skipped)} {skipped}" if report.skipped else ""))
+    ended = len(report.changed) - len(report.pending)
+    parts = [f"{ended} {what}"] if ended or not report.pending else []
+    parts += [f"{len(report.pending)} being {what}: they run until their pilots' next beat"] if report.pending else []
+    say("; ".join(parts + ([f"{len(report.skipped)} {skipped}"] if report.skipped else [])))
     if report.conflicts:
         raise Conflict(f"{len(report.conflicts)} tokens kept changing meanwhile, such as {report.conflicts[0]}")
     if not report.changed and not report.skipped:

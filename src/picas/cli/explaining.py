@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from picas.cli.output import clean
+from picas.cli.pausing import paused_line
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
 from picas.errors import NothingMatched
@@ -33,6 +34,7 @@ def explain(
 
     with open_pool(pool) as opened:
         lines = []
+        pause = opened.store.paused()
         for token_id in tokens or ():
             doc = opened.get(token_id)
             if doc is None:
@@ -47,6 +49,8 @@ def explain(
                 now=opened.store.now(),
                 waiting=_waiting(opened),
             )
+        if pause is not None:
+            lines.append(f"the pool is {paused_line(pause)}; nothing is claimed until `picas pool resume`")
     for line in lines:
         typer.echo(clean(line))
 

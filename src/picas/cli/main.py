@@ -20,9 +20,9 @@ __all__ = ["app", "main"]
 
 _VERBS = {
     "init": "making", "add": "adding", "run": "running", "status": "status", "ls": "looking", "show": "looking",
-    "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing", "delete": "changing",
-    "explain": "explaining", "pilot": "pilots", "view": "viewing", "pool": "pools", "user": "users", "config": "making",
-    "doctor": "doctor",
+    "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing", "hold": "changing",
+    "delete": "changing", "explain": "explaining", "pilot": "pilots", "view": "viewing", "pool": "pools",
+    "user": "users", "config": "making", "doctor": "doctor",
 }  # fmt: skip
 """Each verb and the module of `picas.cli` that has it."""
 
@@ -37,11 +37,12 @@ _HELP = {
     "wait": "Wait until the selected tokens are done or failed.",
     "reset": "Put tokens back to todo, as good as new.",
     "cancel": "End tokens, running ones too.",
+    "hold": "Take waiting tokens out of the reach of pilots, until they are reset.",
     "delete": "Delete tokens with their attachments.",
     "explain": "Say why a token is where it is, and what next.",
-    "pilot": "Pilots: run, list, stop.",
+    "pilot": "Pilots: run, list, drain, stop.",
     "view": "Views with a condition: add, list, remove.",
-    "pool": "Pools: create, drop, copy, export, import, archive, check.",
+    "pool": "Pools: create, drop, copy, export, import, archive, check, pause, resume.",
     "user": "Users of a CouchDB server: add, allow, list, new passwords.",
     "config": "Show which pool is meant, and why.",
     "doctor": "Check this machine and the pool.",

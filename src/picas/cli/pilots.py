@@ -1,4 +1,4 @@
-"""``pilot``: run one, list them, stop them."""
+"""``pilot``: run one, list them, have them end: at once, or when what they run has ended."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from picas.cli.output import form_for, print_rows, say
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
 from picas.errors import NothingMatched, UsageError
+from picas.stores.steering import DRAIN, STOP
 
 if TYPE_CHECKING:
     from picas.stores.base import PilotRecord
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-pilot = typer.Typer(help="Pilots: run, list, stop.", no_args_is_help=True, rich_markup_mode=None)
+pilot = typer.Typer(help="Pilots: run, list, drain, stop.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(pilot, name="pilot")
 pilot.command("run")(running.run)
 
-COLUMNS = ("id", "state", "host", "cores", "running", "finished", "age", "silent", "view", "job")
+COLUMNS = ("id", "state", "host", "cores", "running", "finished", "age", "silent", "view", "job", "orders")
 
 
 @pilot.command()
@@ -32,21 +33,35 @@ def ls(output: OutputOption = None, pool: PoolOption = None) -> None:
         print_rows(COLUMNS, [row(record) for record in opened.pilots()], form_for(output))
 
 
+PilotsArgument = Annotated[list[str] | None, typer.Argument(metavar="PILOT...", show_default=False)]
+AllOption = Annotated[bool, typer.Option("--all", help="All pilots of the pool.")]
+
+
 @pilot.command()
-def stop(
-    pilots: Annotated[list[str] | None, typer.Argument(metavar="PILOT...", show_default=False)] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All pilots of the pool.")] = False,
-    pool: PoolOption = None,
-) -> None:
+def drain(pilots: PilotsArgument = None, everything: AllOption = False, pool: PoolOption = None) -> None:
+    """Have pilots finish what they run, claim nothing more, and end. They hear of it with their next beat."""
+    _order(pilots, everything, DRAIN, pool)
+
+
+@pilot.command()
+def stop(pilots: PilotsArgument = None, everything: AllOption = False, pool: PoolOption = None) -> None:
     """Tell pilots to end: with their next beat they end their commands and give their tokens back unspent."""
+    _order(pilots, everything, STOP, pool)
+
+
+def _order(pilots: list[str] | None, everything: bool, orders: str, pool: str | None) -> None:
+    if pilots and everything:
+        raise UsageError("--all means all pilots, so that naming some makes no sense", hint="leave out one of them")
     with open_pool(pool) as opened:
-        chosen = [record.id for record in opened.pilots() if record.alive] if everything else list(pilots or ())
+        alive = [record.id for record in opened.pilots() if record.alive] if everything else []
+        chosen = alive if everything else list(dict.fromkeys(pilots or ()))
         if not chosen and not everything:
             raise UsageError("no pilot was named", hint="`picas pilot ls` lists them; --all means all")
-        unknown = [name for name in chosen if not opened.store.order(name, "stop")]
+        unknown = [name for name in chosen if not opened.store.order(name, orders)]
+        if told := len(chosen) - len(unknown):
+            say(f"told {told} pilot{'s' if told != 1 else ''} to {orders}")
         if unknown or not chosen:
-            raise NothingMatched(f"there is no pilot {', '.join(unknown)}".rstrip())
-        say(f"told {len(chosen)} pilot{'s' if len(chosen) != 1 else ''} to stop")
+            raise NothingMatched(f"there is no pilot {', '.join(unknown)}".rstrip(), hint="`picas pilot ls` lists them")
 
 
 def row(record: PilotRecord) -> dict[str, Any]:
@@ -65,4 +80,5 @@ def row(record: PilotRecord) -> dict[str, Any]:
         "silent": round(record.silent, 1) if record.silent != float("inf") else None,
         "view": record.view,
         "job": " ".join(str(value) for value in record.job.values()),
+        "orders": record.orders,
     }

@@ -1,4 +1,4 @@
-"""``pool``: create, drop, copy, export, import, archive, check."""
+"""``pool``: create, drop, copy, export, import, archive, check, pause, resume."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from picas.cli import pausing
 from picas.cli.changing import confirm
 from picas.cli.making import make
 from picas.cli.output import clean, counted, say
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 pool_ = typer.Typer(
-    help="Pools: create, drop, copy, export, import, archive, check.", no_args_is_help=True, rich_markup_mode=None
+    help="Pools: create, drop, copy, export, import, archive, check, pause, resume.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(pool_, name="pool")
+pool_.command("pause")(pausing.pause)
+pool_.command("resume")(pausing.resume)
 
 FileArgument = Annotated[
     str,

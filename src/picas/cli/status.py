@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from picas.cli.output import Form, clean, form_for, print_json, print_rows, say, write
+from picas.cli.pausing import paused_line, paused_row
 from picas.cli.pilots import row
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
+from picas.stores.steering import Pause
 
 if TYPE_CHECKING:
     from picas.pool import Pool
@@ -49,7 +51,13 @@ def _recover(pool: Pool) -> None:
 
 def _picture(pool: Pool, view: str) -> dict[str, Any]:
     counts = {str(state): count for state, count in pool.count(view).items()}
-    return {"pool": pool.url, "view": view, "counts": counts, "pilots": [row(record) for record in pool.pilots()]}
+    return {
+        "pool": pool.url,
+        "view": view,
+        "counts": counts,
+        "pilots": [row(record) for record in pool.pilots()],
+        "paused": paused_row(pool.store.paused()),
+    }
 
 
 def _print(picture: dict[str, Any], form: Form) -> None:
@@ -64,6 +72,8 @@ def _print(picture: dict[str, Any], form: Form) -> None:
         for state, count in picture["counts"].items():
             write(f"{state}\t{count}\n")
         write(f"pilots\t{sum(pilot['state'] == 'alive' for pilot in picture['pilots'])}\n")
+        if picture["paused"]:
+            write(f"paused\t{paused_line(Pause(**picture['paused']))}\n")
         return
     from rich.console import Console
 
@@ -85,6 +95,8 @@ def _drawn(picture: dict[str, Any], rate: float | None) -> Any:
             state, Text(f"{count:,}", justify="right"), Text(bar or ("╸" if count else ""), style=_STYLES[state])
         )
     lines: list[Any] = [Text(clean(f"pool {picture['pool']}"), style="bold"), table]
+    if picture["paused"]:
+        lines.append(Text(paused_line(Pause(**picture["paused"])), style="yellow"))
     alive = [pilot for pilot in picture["pilots"] if pilot["state"] == "alive"]
     lost = len(picture["pilots"]) - len(alive)
     words = f"{len(alive)} pilot{'s' if len(alive) != 1 else ''}"

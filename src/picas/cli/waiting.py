@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from picas.cli.output import say
+from picas.cli.pausing import PauseTeller
 from picas.cli.selecting import PoolOption, TagOption, TokensArgument, WhereOption, matched, selection
 from picas.cli.session import open_pool, seconds
 from picas.errors import NothingMatched, WaitTimeout
@@ -51,7 +52,7 @@ def wait(
 
 
 def _wait(pool: Pool, chosen: Selection, until: float | None) -> dict[State, int]:
-    look_at = 0.0
+    look_at, teller = 0.0, PauseTeller()
     while True:
         counts = _count(pool, chosen)
         by_name = {str(state): count for state, count in counts.items()}
@@ -60,6 +61,7 @@ def _wait(pool: Pool, chosen: Selection, until: float | None) -> dict[State, int
         now = time.monotonic()
         if now >= look_at:
             pool.recover()
+            teller.tell(pool.store.paused())
             look_at = now + 5
         if until is not None and now >= until:
             raise WaitTimeout(

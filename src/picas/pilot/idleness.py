@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from picas.pool import Pool
+from picas.stores.steering import Pause
 from picas.views import View
 
 __all__ = ["Idleness"]
+
+log = logging.getLogger("picas.pilot")
 
 _MISFITS = 3
 """Claims that come back empty though there is work, until it is taken to be for other pilots."""
 _LOOK_AGAIN = 120.0
 """Seconds after which it looks for work though nothing told of any."""
+_PAUSE_LOOK = 10.0
+"""Seconds between looks at whether a paused pool goes on, where nothing tells of it."""
 _SLICE = 0.5
 """Seconds of waiting between looks at signals and at the lease."""
 
@@ -30,6 +36,7 @@ class Idleness:
         self._patience = patience
         self._misfits = 0
         self._hopeful = False
+        self._pause: Pause | None = None
         self._ready_at: float | None = None
         self._since: float | None = None
         self._stirred_at = time.monotonic()
@@ -56,17 +63,19 @@ class Idleness:
     def is_time_to_look(self) -> bool:
         """Whether it is time to try a claim: a token's pause is over, or some time has passed."""
         now = time.monotonic()
+        if self._pause is not None and (self._ready_at is None or now >= self._ready_at) and not self._is_paused():
+            return True
         if self._ready_at is None:
             self._ready_at = self._find_ready(now)
         return now >= self._ready_at
 
     def is_too_long(self) -> bool:
         """Whether the pilot has been idle as long as it may, with nothing that will come back by itself."""
-        if self._hopeful or (self.silent and self._pool.is_holding(self.silent)):
+        if self._pause or self._hopeful or (self.silent and self._pool.is_holding(self.silent)):
             return False
         now = time.monotonic()
         self._since = self._since or now
-        return now >= self._since + self._patience
+        return now >= self._since + self._patience and not self._is_paused()
 
     def rest(self) -> bool:
         """Wait a little; whether the pool has changed."""
@@ -81,12 +90,27 @@ class Idleness:
             self._stirred_at = time.monotonic()
         return changed
 
+    def _is_paused(self) -> bool:
+        """Whether the pool hands out nothing for now; said when that begins and ends."""
+        before, self._pause = self._pause, self._pool.store.paused()
+        if self._pause is not None:
+            self._ready_at = time.monotonic() + _PAUSE_LOOK
+            if before != self._pause:
+                why = f": {self._pause.why}" if self._pause.why else ""
+                log.warning("the pool is paused by %s%s; waiting until it goes on", self._pause.by, why)
+        elif before is not None:
+            self._misfits = 0
+            log.warning("the pool goes on")
+        return self._pause is not None
+
     def _find_ready(self, now: float) -> float:
         """When to look again if nothing tells of work before: what is there is for other pilots, or for later."""
         ready = self._pool.store.next_ready(self._view)
         self._hopeful = bool(ready)
         if ready == 0.0:
             self._misfits += 1
+            if self._misfits == _MISFITS and self._is_paused():
+                return now + _PAUSE_LOOK
             return now if self._misfits < _MISFITS else now + _LOOK_AGAIN
         self._misfits = 0
         return now + (_LOOK_AGAIN if ready is None else min(_LOOK_AGAIN, ready))

@@ -26,6 +26,7 @@ from picas.errors import ClaimLost, Conflict, InvalidToken, Unsupported
 from picas.lifecycle import Claimant, Doc, Edit, Outcome, State, state_of
 from picas.rows import Row
 from picas.selectors import Selector
+from picas.stores.steering import Pausable
 from picas.tokens import Requirements
 from picas.views import Design, View
 
@@ -67,6 +68,8 @@ class Capabilities:
     """`TokenStore.count` of all tokens reads no token, however many there are."""
     roles: bool = False
     """Whoever makes a pool gives others the rights to work it: `TokenStore.grant`."""
+    pauses_at_once: bool = True
+    """`TokenStore.pause` holds for every claim from then on; else other handles obey with their next beat."""
     exact_digests: bool = True
     """The digest in the stub of an attachment is that of its bytes."""
     exact_numbers: bool = True
@@ -235,7 +238,7 @@ class ViewServer(ABC):
         """Give a user another password, and leave all else of it; False when there is none of that name."""
 
 
-class TokenStore(ABC):
+class TokenStore(Pausable):
     """A database that holds one pool."""
 
     capabilities: Capabilities

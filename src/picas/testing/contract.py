@@ -15,6 +15,7 @@ from picas.testing.retrying import TestRetry
 from picas.testing.samples import Reopen
 from picas.testing.selections import TestCount, TestDesigns, TestNextReady, TestPage
 from picas.testing.settling import TestAfter, TestFence, TestSettle
+from picas.testing.steering import TestCancel, TestPause
 from picas.testing.values import TestIds, TestValues
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "TestAfter",
     "TestAttachments",
     "TestBeat",
+    "TestCancel",
     "TestClaim",
     "TestClaimByMany",
     "TestClaimOrder",
@@ -37,6 +39,7 @@ __all__ = [
     "TestOddDocuments",
     "TestOffer",
     "TestPage",
+    "TestPause",
     "TestPilots",
     "TestPut",
     "TestResultFiles",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from picas.stores.couchdb.scripts import LOCKED
+from picas.stores.steering import Pause
 
 __all__ = ["Crowd"]
 
@@ -30,6 +31,7 @@ class Crowd:
 
     ``reach`` is how far behind the head it may begin: nought when it is alone. ``mine`` are the tokens it holds,
     ``others`` how many the others hold or are about to claim, ``pilots`` how many there were when somebody last looked.
+    ``pause`` is that of the pool, when it was last read.
     """
 
     def __init__(self) -> None:
@@ -38,6 +40,8 @@ class Crowd:
         self.reach = 0
         self.mine = 0
         self.pilots = 1
+        self.pause: Pause | None = None
+        self.pause_read_at = float("-inf")
         self._locked = 0
         self._learned_at = 0.0
         self.others = 0

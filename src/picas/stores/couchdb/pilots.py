@@ -17,6 +17,7 @@ from picas.stores.couchdb.crowd import Crowd
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.scripts import COMPANION, INDEX, LOCKED
 from picas.stores.records import Watch, fields_of, record_of
+from picas.stores.steering import Pause, pause_fields, pause_of
 from picas.views import MONITOR
 
 __all__ = ["Pilots"]
@@ -25,6 +26,8 @@ _KIND = "picas-pilot:"
 _RECORD, _ORDERS = f"{_KIND}record:", f"{_KIND}orders:"
 _PLACE = f"_local/{_RECORD}"
 _REGISTER = "_local/picas-pilots"
+_PAUSE = "_local/picas-pause"
+_PAUSE_BELIEVED = 30.0
 _PAGE = 500
 
 
@@ -54,6 +57,7 @@ class Pilots:
         if not self._listable and record.id not in self._known:
             self._register(lambda ids: ids | {record.id})
             self._known.add(record.id)
+        self.paused()
         held = {} if record.holding == 0 else dict(self._held(record.id))
         return Beat(
             held={token_id: fence for token_id, (fence, _) in held.items()},
@@ -93,6 +97,23 @@ class Pilots:
         if self._listable is False:
             self._register(lambda ids: ids - {pilot})
             self._known.discard(pilot)
+
+    def pause(self, pause: Pause | None) -> None:
+        """Have claims find nothing, or again what there is."""
+        self._write(_PAUSE, {"pause": pause_fields(pause) if pause else None})
+        self.paused()
+
+    def paused(self) -> Pause | None:
+        """The pause in force, which all handles of this pilot obey from then on."""
+        self._crowd.pause = pause_of((self._database.doc(_PAUSE) or {}).get("pause"))
+        self._crowd.pause_read_at = time.monotonic()
+        return self._crowd.pause
+
+    def is_paused(self) -> bool:
+        """Whether nothing is to be claimed, as far as is known: pilots ask with each beat, others now and then."""
+        if time.monotonic() - self._crowd.pause_read_at > _PAUSE_BELIEVED:
+            self.paused()
+        return self._crowd.pause is not None
 
     def _held(self, pilot: str) -> Iterator[tuple[str, tuple[int, bool]]]:
         """The claims of a pilot that are in force: id, fence, and whether it is cancelled."""

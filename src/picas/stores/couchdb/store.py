@@ -38,6 +38,7 @@ from picas.stores.couchdb.server import Server, version_of
 from picas.stores.couchdb.transport import Http, Login
 from picas.stores.couchdb.waiting import Watcher
 from picas.stores.couchdb.writer import Writer, is_revision
+from picas.stores.steering import Pause
 from picas.views import MONITOR, Design, View
 
 __all__ = ["CouchStore"]
@@ -58,6 +59,7 @@ class CouchStore(TokenStore):
         wakes_for_work_only=True,
         strict_order=False,
         kept_counts=True,
+        pauses_at_once=False,
         exact_digests=False,
         exact_numbers=False,
     )
@@ -157,6 +159,7 @@ class CouchStore(TokenStore):
     def exchange(self, settlements: Sequence[Settlement], claim: Claim | None = None) -> Exchange:
         if claim is not None:
             self._watcher.prime()
+            claim = None if claim.count and self._pilots.is_paused() else claim
         done = self._exchanger.exchange(settlements, claim)
         if claim is None or not claim.count:
             return done
@@ -234,6 +237,12 @@ class CouchStore(TokenStore):
         # First what it may hold without knowing, since nobody misses a pilot without a record.
         self._exchanger.give_back()
         self._pilots.forget(pilot)
+
+    def pause(self, pause: Pause | None) -> None:
+        self._pilots.pause(pause)
+
+    def paused(self) -> Pause | None:
+        return self._pilots.paused()
 
     def install(self, design: Design) -> None:
         self._library.install(design)

@@ -29,6 +29,7 @@ from picas.stores.base import (
     lost,
 )
 from picas.stores.memory.state import Pool
+from picas.stores.steering import Pause
 from picas.views import MONITOR, Design, View
 
 __all__ = ["MemoryStore"]
@@ -164,6 +165,15 @@ class MemoryStore(TokenStore):
     def forget(self, pilot: str) -> None:
         with self._pool.step():
             self._pool.pilots.pop(pilot, None)
+
+    def pause(self, pause: Pause | None) -> None:
+        with self._pool.step():
+            self._pool.pause = pause
+            self._pool.sequence += 1
+
+    def paused(self) -> Pause | None:
+        with self._pool.step():
+            return self._pool.pause
 
     def install(self, design: Design) -> None:
         if design.javascript is not None:

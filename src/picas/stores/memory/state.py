@@ -14,6 +14,7 @@ from picas.lifecycle import Doc, State
 from picas.selectors import Selector, matches
 from picas.stores.base import Claim, PilotRecord, Settlement, lost
 from picas.stores.memory.rows import File, Row, check, content, listed
+from picas.stores.steering import Pause
 from picas.tokens import Requirements
 from picas.views import MONITOR, Design, View, no_handwritten
 
@@ -34,6 +35,7 @@ class Pool:
         self.rows: dict[str, Row] = {}
         self.pilots: dict[str, tuple[PilotRecord, float]] = {}
         self.designs = {MONITOR.name: MONITOR}
+        self.pause: Pause | None = None
         self._dependents: dict[str, dict[str, None]] = {}
         self.sequence += 1
 
@@ -91,6 +93,8 @@ class Pool:
         return self.write(new, files).copy()
 
     def claim(self, wish: Claim) -> list[Doc]:
+        if self.pause is not None:
+            return []
         now = self.clock()
         fitting = (row for row in self.waiting_in(wish.view) if row.not_before <= now and _fits(row.doc, wish.offer))
         chosen = _apart(heapq.nsmallest(wish.count, fitting, key=lambda row: row.rank), wish.suspects)

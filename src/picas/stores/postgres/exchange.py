@@ -239,7 +239,7 @@ class _Queue:
         condition, self._values, self._exact = to_postgres(selector) if selector else ("true", [], True)
         self._query = f"""SELECT rank, seq, requires, doc::text FROM @tokens WHERE state = 1
             AND (not_before IS NULL OR not_before <= %s) AND (requires IS NULL OR requires <> ALL(%s::text[]))
-            AND (rank, seq) > (%s, %s) AND {condition}
+            AND (rank, seq) > (%s, %s) AND {condition} AND NOT EXISTS (SELECT FROM @meta WHERE pause IS NOT NULL)
             ORDER BY rank, seq LIMIT %s FOR UPDATE SKIP LOCKED"""
         self._unfit: set[str] = set()
         self._head = head

@@ -11,6 +11,7 @@ from picas.stores.derived import read
 from picas.stores.postgres import rows
 from picas.stores.postgres.connection import Database, Sql
 from picas.stores.records import Watch, beat_of, fields_of, record_of
+from picas.stores.steering import Pause, pause_fields, pause_of
 
 __all__ = ["Pilots"]
 
@@ -64,3 +65,19 @@ class Pilots:
     def forget(self, pilot: str) -> None:
         """Remove a pilot's record."""
         self._database.write(lambda sql: sql.rows("DELETE FROM @pilots WHERE id = %s RETURNING 1", pilot))
+
+    def pause(self, pause: Pause | None) -> None:
+        """Have claims find nothing, or again what there is, of which those who wait are told."""
+
+        def note(sql: Sql) -> None:
+            sql.rows(
+                "UPDATE @meta SET pause = %s::json RETURNING 1", json.dumps(pause_fields(pause)) if pause else None
+            )
+            sql.wakes = pause is None
+
+        self._database.write(note)
+
+    def paused(self) -> Pause | None:
+        """The pause in force."""
+        (text,) = self._database.one("SELECT pause::text FROM @meta")
+        return pause_of(json.loads(text)) if text else None

@@ -6,7 +6,8 @@ for the indexes; waiting tokens have an index of their own, which stays as small
 
 ``waits`` has a row for each id that a held token waits for. ``tallies`` has a row for what each transaction changed in
 the number of tokens by state; their sum is the count, and pilots add rows together now and then. A file of up to 1 MiB
-lies in ``files.data``, a larger one in ``chunks``; a file without ``token`` is being written.
+lies in ``files.data``, a larger one in ``chunks``; a file without ``token`` is being written. While the pool is paused
+``meta`` says so.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ MIGRATIONS = (
     );
     CREATE SEQUENCE @bell CACHE 1;
     """,
+    "ALTER TABLE @meta ADD COLUMN pause json",
 )
 
 _VERBS = "SELECT, INSERT, UPDATE, DELETE"
@@ -90,6 +92,7 @@ _RIGHTS = (
     ("USAGE", "SCHEMA {schema}"),
     (_VERBS, "{schema}.tokens, {schema}.waits, {schema}.tallies, {schema}.files, {schema}.chunks, {schema}.pilots"),
     ("SELECT", "{schema}.meta, {schema}.designs"),
+    ("UPDATE (pause)", "{schema}.meta"),
     ("USAGE, SELECT", "SEQUENCE {schema}.bell"),
 )
 """What pilots and people need who add and work tokens, but not to change views, nor to drop the pool."""

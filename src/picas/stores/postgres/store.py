@@ -34,6 +34,7 @@ from picas.stores.postgres.connection import Database, Sql
 from picas.stores.postgres.exchange import Exchanger
 from picas.stores.postgres.listening import Watcher
 from picas.stores.postgres.pilots import Pilots
+from picas.stores.steering import Pause
 from picas.views import MONITOR, Design, View, no_handwritten
 
 __all__ = ["PostgresStore"]
@@ -296,6 +297,12 @@ class PostgresStore(TokenStore):
         # First what it may hold without knowing, since nobody misses a pilot without a record.
         self._exchanger.give_back()
         self._pilots.forget(pilot)
+
+    def pause(self, pause: Pause | None) -> None:
+        self._pilots.pause(pause)
+
+    def paused(self) -> Pause | None:
+        return self._pilots.paused()
 
     def install(self, design: Design) -> None:
         if design.javascript is not None:

@@ -78,6 +78,6 @@ def claim(sql: Sql, wish: Claim, selector: Selector | None, now: float) -> list[
 def _candidates(sql: Sql, selector: Selector | None, now: float) -> Iterable[tuple[int, str | None, str]]:
     condition, values = to_sql(selector, "doc") if selector else ("1", [])
     query = f"""SELECT seq, requires, doc FROM tokens WHERE state=1 AND (not_before IS NULL OR not_before <= ?)
-                AND {condition} ORDER BY rank, seq"""
+                AND {condition} AND NOT EXISTS (SELECT 1 FROM meta WHERE name='pause') ORDER BY rank, seq"""
     found: Iterable[tuple[int, str | None, str]] = sql.execute(query, (now, *values))
     return found

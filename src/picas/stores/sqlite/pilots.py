@@ -9,8 +9,9 @@ from picas.stores.base import Beat, PilotRecord
 from picas.stores.derived import read
 from picas.stores.records import beat_of, fields_of, record_of
 from picas.stores.sqlite.connection import Database, Sql, monotonic
+from picas.stores.steering import Pause, pause_fields, pause_of
 
-__all__ = ["beat", "listed"]
+__all__ = ["beat", "listed", "pause", "paused"]
 
 _BEAT = """INSERT INTO pilots (id, record, beat_at, boot) VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE
            SET record=excluded.record, beat_at=excluded.beat_at, boot=excluded.boot RETURNING orders"""
@@ -32,3 +33,17 @@ def listed(db: Database) -> list[PilotRecord]:
         record_of(json.loads(text), orders=orders, silent=now - at if made == boot else math.inf)
         for text, orders, made, at in found
     ]
+
+
+def pause(sql: Sql, pause: Pause | None) -> None:
+    """Have claims find nothing, or again what there is."""
+    if pause is None:
+        sql.execute("DELETE FROM meta WHERE name='pause'")
+    else:
+        sql.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('pause', ?)", (json.dumps(pause_fields(pause)),))
+
+
+def paused(db: Database) -> Pause | None:
+    """The pause in force."""
+    row = db.one("SELECT value FROM meta WHERE name='pause'")
+    return pause_of(json.loads(row[0])) if row else None

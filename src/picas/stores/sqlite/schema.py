@@ -2,7 +2,8 @@
 
 A token is its JSON document (``doc``, with ``_id`` and ``_rev``); every other column is derived from it, for the
 indexes. ``waits`` has a row for each id that a held token waits for. A file of up to `INLINE_BYTES` lies in
-``files.data``, a larger one in ``chunks``; a file without ``token`` is being written.
+``files.data``, a larger one in ``chunks``; a file without ``token`` is being written. ``meta`` has the row ``pause``
+while the pool is paused.
 """
 
 from __future__ import annotations
@@ -57,6 +58,12 @@ MIGRATIONS = (
     CREATE TABLE designs (
         name     TEXT PRIMARY KEY,
         selector TEXT
+    ) STRICT, WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE meta (
+        name  TEXT PRIMARY KEY,
+        value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
 )

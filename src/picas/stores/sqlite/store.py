@@ -30,6 +30,7 @@ from picas.stores.derived import STATES, read
 from picas.stores.inline import stub
 from picas.stores.sqlite import checks, exchange, files, loading, pilots, rows
 from picas.stores.sqlite.connection import SQLITE_VERSION, Database, Sql
+from picas.stores.steering import Pause
 from picas.views import MONITOR, Design, View, no_handwritten
 
 __all__ = ["SqliteStore"]
@@ -199,6 +200,13 @@ class SqliteStore(TokenStore):
     def forget(self, pilot: str) -> None:
         with self._db.transaction() as sql:
             sql.execute("DELETE FROM pilots WHERE id=?", (pilot,))
+
+    def pause(self, pause: Pause | None) -> None:
+        with self._db.transaction() as sql:
+            pilots.pause(sql, pause)
+
+    def paused(self) -> Pause | None:
+        return pilots.paused(self._db)
 
     def install(self, design: Design) -> None:
         if design.javascript is not None:
