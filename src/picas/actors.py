@@ -6,7 +6,6 @@ accepted only while the claim is in force; over any other database object the re
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -17,7 +16,7 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from copy import deepcopy
 from types import FrameType
 from typing import Any
@@ -27,11 +26,12 @@ from picas.documents import Task
 from picas.errors import ClaimLost, InvalidToken
 from picas.iterators import EndlessViewIterator, TaskViewIterator, store_of, view_of
 from picas.jobid import job_ids
-from picas.lifecycle import Doc, state_of
+from picas.lifecycle import Doc, Reason, fence_of, state_of
 from picas.pilot.heart import Heart
 from picas.pilot.offspring import Offspring, TimeIsUp, TimeLimit
-from picas.stores.base import Attachment, PilotRecord, Settlement
+from picas.stores.base import Attachment, Beat, PilotRecord, Settlement
 from picas.stores.duck import Changes, DuckStore, changes_between, refill
+from picas.stores.steering import DRAIN
 from picas.util import Timer
 
 __all__ = ["AbstractRunActor", "RunActor"]
@@ -77,6 +77,8 @@ class AbstractRunActor:
         self._heart: Heart | None = None
         self._leaving = False
         self._left = False
+        self._at_hand: tuple[Doc, TimeLimit] | None = None
+        self._draining = self._ordered = self._cancelled = False
 
     def prepare_env(self, *args: Any, **kwargs: Any) -> None:
         """Called once, before the first token."""
@@ -99,6 +101,8 @@ class AbstractRunActor:
         with self._at_work():
             for task in self.iterator:
                 self._run(task, max_token_time)
+                if self._draining:
+                    break
                 self.current_task = None
 
     def reconnect(self) -> None:
@@ -131,7 +135,7 @@ class AbstractRunActor:
         """Work on one token: prepare, process, save, clean up."""
         self.current_task = task
         self._claimed = task, deepcopy(task.value)
-        self._offspring = Offspring()
+        self._offspring, self._cancelled = Offspring(), False
         self.prepare_run()
         self._process(task, timeout)
         if self._left:  # the program caught our SystemExit; the token is given back already
@@ -143,18 +147,47 @@ class AbstractRunActor:
     def _process(self, task: Task, timeout: float | None) -> None:
         limit = None
         try:
-            with self._time_limit(timeout) as limit:
+            with self._time_limit(task, timeout) as limit:
                 self.process_task(task)
         except (Exception, TimeIsUp) as error:  # noqa: BLE001 - the token is marked as failed, and saved
             if limit is None or not limit.expired:
                 log.info("Exception %s occurred during processing: %s", type(error), error)
                 task.error(f"Exception {type(error)} occurred during processing: {error}", exception=error)
-        if limit is not None and limit.expired:
+        if limit is not None and limit.expired and limit.told:
+            log.info("Token %s was cancelled", task.id)
+            task.error("cancelled")
+        elif limit is not None and limit.expired:
             log.info("Token %s exceeded its time limit of %s seconds", task.id, timeout)
             task.error(f"Token execution exceeded timeout limit of {timeout} seconds")
 
-    def _time_limit(self, seconds: float | None) -> AbstractContextManager[TimeLimit | None]:
-        return contextlib.nullcontext() if seconds is None else TimeLimit(seconds, self._end_offspring)
+    @contextmanager
+    def _time_limit(self, task: Task, seconds: float | None) -> Iterator[TimeLimit | None]:
+        """The end of the token's program by force: when its time is up, or when the token is cancelled."""
+        if seconds is None and self._heart is None:
+            yield None
+            return
+        with TimeLimit(seconds, self._end_offspring) as limit:
+            self._at_hand = self._before(task), limit
+            try:
+                yield limit
+            finally:
+                self._at_hand = None
+
+    def _heed(self, beat: Beat) -> None:
+        """Act on what a beat brought; in the heart's thread."""
+        if (at_hand := self._at_hand) is not None:
+            claimed, limit = at_hand
+            # By its fence: a beat is of the moment when it was asked for, and the claim may be a later one.
+            if claimed["_id"] in beat.cancelled and beat.held[claimed["_id"]] == fence_of(claimed):
+                limit.end_now()
+        if beat.orders == DRAIN and not self._draining:
+            log.info("PiCaS ends after this token, told to %s", beat.orders)
+            self._draining = True
+            if hasattr(self.iterator, "stop"):
+                self.iterator.stop()
+        elif beat.orders and beat.orders != DRAIN and not self._ordered:
+            self._ordered = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _save(self, task: Task, *, patience: float = float("inf")) -> None:
         """Save the task's changes, if its claim is in force, and note whether they were accepted."""
@@ -191,6 +224,7 @@ class AbstractRunActor:
         if isinstance(answer, Exception):
             log.warning("Result of token %s superseded: %s", task.id, answer)
             return False
+        self._cancelled = str(Reason.CANCELLED) == answer.get("reason") != before.get("reason")
         self._accept(task, answer, changes)
         return True
 
@@ -278,7 +312,7 @@ class AbstractRunActor:
         if store is None:
             yield
             return
-        with Heart(store.twin, self._record()) as self._heart:
+        with Heart(store.twin, self._record(), self._heed) as self._heart:
             yield
 
     def _record(self) -> PilotRecord:
@@ -328,14 +362,14 @@ class RunActor(AbstractRunActor):
             for task in self.iterator:
                 self._run(task, max_token_time)
                 self._retry(task, max_scrub)
-                if is_over():
+                if self._draining or is_over():
                     break
                 self.current_task = None
 
     def _retry(self, task: Task, max_scrub: int) -> None:
-        """Put a failed token back to todo, unless its result was superseded: then it is somebody else's."""
+        """Put a failed token back to todo, unless it was cancelled, or its result superseded by somebody else's."""
         failed = task.value.get("exit_code", "") != 0
-        if failed and task is self._saved and task.value.get("scrub_count", 0) < max_scrub:
+        if failed and task is self._saved and not self._cancelled and task.value.get("scrub_count", 0) < max_scrub:
             log.info("Scrubbing token %s", task.id)
             task.scrub()
             self._save(task)

@@ -18,11 +18,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from picas.documents import Task
-from picas.errors import Unsupported
+from picas.errors import StoreUnavailable, Unsupported
 from picas.jobid import job_ids
 from picas.lifecycle import Claimant, State, state_of
 from picas.stores.base import Claim, TokenStore
 from picas.stores.duck import DuckStore, jitter
+from picas.stores.steering import Pause
 from picas.views import View
 
 __all__ = [
@@ -39,6 +40,8 @@ log = logging.getLogger("PiCaS")
 
 _SLICE = 0.5
 """Seconds of waiting between looks at whether to stop."""
+_PAUSE_LOOK = 10.0
+"""Seconds between looks at whether a paused pool goes on, where nothing tells of it."""
 _LOOK = 100
 """Documents at the head of a view that are looked at when nothing could be claimed from it."""
 _SPREAD = 0.05
@@ -49,6 +52,8 @@ class ViewIterator:
     """Base of the iterators; a subclass says in `claim_task` where the next token comes from."""
 
     database: Any = None
+    waits_for_resume = True
+    """Whether it waits while the pool is paused, instead of ending."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
@@ -95,6 +100,8 @@ class ViewIterator:
                 try:
                     return _claim_from_store(self.database, view, **params)
                 except IndexError:
+                    if self._waited_for_resume(store):
+                        continue
                     left = _left_in(self.database, view, **params) if store.server is not None else None
                     if left is None or self.is_stopped():
                         raise
@@ -103,6 +110,20 @@ class ViewIterator:
                 self._stopped.wait(jitter(failures))
         duck = DuckStore(self.database, stopped=self.is_stopped, pause=self._stopped.wait)
         return duck.claim(view, self._pilot if store is None else self.database.pilot, **params)
+
+    def _waited_for_resume(self, store: TokenStore) -> bool:
+        """Whether the pool was paused, and goes on; a pilot of a paused pool does not take it for empty."""
+        waited, look_at = False, 0.0
+        while self.waits_for_resume and not self.is_stopped():
+            if time.monotonic() >= look_at:
+                if (pause := _paused(store, waited)) is None:
+                    return waited
+                if not waited:
+                    log.warning("the pool is paused by %s; waiting until it goes on", pause.by)
+                waited, look_at = True, time.monotonic() + _PAUSE_LOOK
+            if store.wait(_SLICE):
+                look_at = 0.0
+        return False
 
 
 class TaskViewIterator(ViewIterator):
@@ -152,6 +173,8 @@ class EndlessViewIterator(ViewIterator):
     ) -> None:
         super().__init__()
         self.iterator = view_iterator
+        if isinstance(view_iterator, ViewIterator):
+            view_iterator.waits_for_resume = False  # it is asked again anyway, and this one knows when to end
         self.sleep_sec = sleep_sec
         self.stop_callback = stop_callback
         self.stop_callback_args = stop_callback_args
@@ -227,6 +250,14 @@ def view_of(view: str, design_doc: str = "Monitor") -> View:
 def pilot_id() -> str:
     """A name for a pilot that no other pilot anywhere has."""
     return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def _paused(store: TokenStore, before: bool) -> Pause | None:
+    """The pause in force; taken to go on while the pool is away."""
+    try:
+        return store.paused()
+    except StoreUnavailable:
+        return Pause(by="", at=0.0) if before else None
 
 
 def _left_in(database: Any, view: str, design_doc: str = "Monitor") -> State | str | None:

@@ -230,12 +230,12 @@ def claim(doc: Mapping[str, Any], claimant: Claimant, now: float) -> Doc:
 def settle(doc: Mapping[str, Any], outcome: Outcome | Edit, now: float) -> Doc:
     """The token after its attempt. The caller has made sure that the claim still `holds`."""
     if isinstance(outcome, Edit):
-        return _edited(doc, outcome)
+        return _edited(doc, outcome, now)
     new = {**doc, **_free(outcome.changes), "reason": str(outcome.reason)}
     if outcome.attempt is not None:
         _remember(new, {**outcome.attempt, "exit_code": outcome.exit_code, "reason": str(outcome.reason)})
     if is_cancelled(doc) and (outcome.give_back or is_retried(doc, outcome)):
-        return _ended({**new, "reason": str(Reason.CANCELLED), "exit_code": ""}, now)
+        return _cancelled(new, now)
     if outcome.give_back:
         new["released"] = _count(doc, "released") + 1
         return _back_to_todo(new)
@@ -279,7 +279,7 @@ def lose(doc: Mapping[str, Any], now: float) -> Doc:
     new["reason"] = str(reason)
     _remember(new, {**attempt, "start": holder.get("at"), "end": round(now, 3), "reason": str(Reason.LOST)})
     if is_cancelled(doc):
-        return _ended({**new, "reason": str(Reason.CANCELLED), "exit_code": ""}, now)
+        return _cancelled(new, now)
     return _ended({**new, "exit_code": ""}, now) if reason is Reason.CRASH_LIMIT else _back_to_todo(new)
 
 
@@ -308,7 +308,7 @@ def cancel(doc: Mapping[str, Any], now: float) -> Doc:
     """The token cancelled: at once when nobody holds it, else by a request that its pilot carries out."""
     if state_of(doc) is State.LOCKED and holds(doc, fence_of(doc)):
         return {**doc, "cancel": fence_of(doc)}
-    return _ended({**doc, "exit_code": "", "reason": str(Reason.CANCELLED)}, now)
+    return _cancelled(doc, now)
 
 
 def backoff(doc: Mapping[str, Any], jitter: float) -> float:
@@ -317,9 +317,13 @@ def backoff(doc: Mapping[str, Any], jitter: float) -> float:
     return jitter * min(10.0 * float(2 ** min(failures, 20)), 3600.0)
 
 
-def _edited(doc: Mapping[str, Any], edit: Edit) -> Doc:
+def _edited(doc: Mapping[str, Any], edit: Edit, now: float) -> Doc:
     merged = {**doc, **_free(edit.changes)}
     new = {key: value for key, value in merged.items() if key not in edit.removed or key in _FIXED}
+    if is_cancelled(doc) and state_of(new) is State.TODO:
+        return _cancelled(new, now)
+    if is_cancelled(doc) and state_of(new) is State.ERROR:
+        new["reason"] = str(Reason.CANCELLED)  # lest its pilot tries it again
     if state_of(new) is not State.LOCKED:
         new.pop("claim", None)
         new.pop("cancel", None)
@@ -351,6 +355,10 @@ def _ended(doc: Doc, now: float) -> Doc:
     doc.pop("claim", None)
     doc.pop("cancel", None)
     return doc
+
+
+def _cancelled(doc: Mapping[str, Any], now: float) -> Doc:
+    return _ended({**doc, "exit_code": "", "reason": str(Reason.CANCELLED)}, now)
 
 
 def _back_to_todo(doc: Mapping[str, Any]) -> Doc:

@@ -61,7 +61,7 @@ def test_a_pilot_that_is_started_on_a_paused_pool_waits_for_its_end(picas: Cli) 
 def test_held_tokens_are_nobodys_until_they_are_reset(picas: Cli) -> None:
     picas.ok("add", "--range", "1-4", "--", "true")
 
-    told = picas.ok("hold", "--where", "input>2", "--yes")
+    told = picas.ok("hold", "--where", "i>2", "--yes")
 
     assert "2 held" in told.err
     assert "2 done" in picas.ok("run").err

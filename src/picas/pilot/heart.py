@@ -24,9 +24,13 @@ class Heart:
 
     When it is left the record is forgotten, unless the pilot still holds claims: then its silence gives them back
     in time. A store that is away does not stop it. ``record`` may be replaced at any time; the next beat tells it.
+    ``heed`` is told, in the heart's thread, what each beat brought, until the heart is being left.
     """
 
-    def __init__(self, twin: Callable[[], TokenStore], record: PilotRecord) -> None:
+    def __init__(
+        self, twin: Callable[[], TokenStore], record: PilotRecord, heed: Callable[[Beat], None] | None = None
+    ) -> None:
+        self._heed = heed
         self.record = record
         self.last: Beat | None = None
         self._twin = twin
@@ -57,12 +61,18 @@ class Heart:
     def _live(self) -> None:
         every = self.record.lease / 3
         try:
-            while not self._closing.wait(every if self._beat() else every / 4):
+            while not self._closing.wait(every if self._beat_and_heed() else every / 4):
                 pass
             self._sign_off()
         finally:
             if self._store is not None:
                 self._store.close()
+
+    def _beat_and_heed(self) -> bool:
+        heard = self._beat()
+        if heard and self._heed is not None and self.last is not None and not self._closing.is_set():
+            self._heed(self.last)
+        return heard
 
     def _beat(self) -> bool:
         try:

@@ -89,37 +89,58 @@ class Offspring:
 class TimeLimit:
     """While it is entered: after so many seconds ends the offspring, then the program itself, by `TimeIsUp`.
 
-    A program that goes on after that is ended again, as often as it takes.
+    With None it does so only when it is told to (`end_now`). A program that goes on after that is ended again, as often
+    as it takes.
 
     Only the main thread can be interrupted; a program in another one ends when its children have. ``expired`` says
-    whether it came to that.
+    whether it came to that, ``told`` whether it was told to.
     """
 
-    def __init__(self, seconds: float, end_offspring: Callable[[], bool]) -> None:
-        self.expired = False
+    def __init__(self, seconds: float | None, end_offspring: Callable[[], bool]) -> None:
+        self.expired = self.told = False
         self._seconds = seconds
         self._end_offspring = end_offspring
         self._over = threading.Event()
+        self._due = threading.Event()
+        self._guard = threading.Lock()
         self._in_main = threading.current_thread() is threading.main_thread()
         self._previous: Any = None
-        self._thread = threading.Thread(target=self._watch, name="time limit", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> TimeLimit:
         if self._in_main:
             self._previous = signal.signal(ALARM, self._interrupt)
-        self._thread.start()
+        if self._seconds is not None:
+            self._begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._thread.join()
+        with self._guard:
+            self._over.set()
+            self._due.set()
+        if self._thread is not None:
+            self._thread.join()
         if self._in_main:
             signal.signal(ALARM, self._previous)
 
+    def end_now(self) -> None:
+        """Have the program ended without waiting for its time; callable from any thread, and more than once."""
+        with self._guard:
+            if not self._over.is_set():
+                self.told = True
+                self._due.set()
+                self._begin()
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="time limit", daemon=True)
+            self._thread.start()
+
     def _watch(self) -> None:
-        if self._over.wait(self._seconds):
+        self._due.wait(self._seconds)
+        if self._over.is_set():
             return
         self.expired = True
         while not self._over.is_set():
