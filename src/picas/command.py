@@ -29,6 +29,7 @@ from picas.pilot.offering import Offering
 from picas.pilot.options import Progress, RunOptions, RunReport
 from picas.pilot.settling import Settler
 from picas.pilot.signals import Signals
+from picas.pilot.tidying import remove
 from picas.pool import Pool
 from picas.stores.base import Beat, Claim, PilotRecord, Settlement
 from picas.stores.steering import DRAIN
@@ -224,7 +225,7 @@ class CommandActor:
         jitter = self._chance.random()
         outcome = work.outcome_of(holding.doc, report, self._claimant, max_scrub=options.max_scrub, jitter=jitter)
         outcome = self._defence.judged(holding.doc, outcome)
-        files = work.attachments(holding.doc, report, holding.folder, options.attach)
+        files = work.attachments(holding.doc, report, holding.folder, options.attach, options.output_cap)
         self._settler.add(Settlement(doc=holding.doc, outcome=outcome, attachments=files))
         self._tidy += [stream for stream in (report.out, report.err) if isinstance(stream, str)]
         if holding.folder and not options.workdir:
@@ -247,7 +248,7 @@ class CommandActor:
         if self._settler.waiting:
             return
         for path in self._tidy:
-            _remove(Path(path))
+            remove(Path(path))
         self._tidy.clear()
 
     # Lease
@@ -399,12 +400,3 @@ class CommandActor:
         self._progress_at = now + 0.25
         counts = self._settler.counts
         self._on_progress(Progress(done=counts.done, failed=counts.failed, running=self._holdings.running))
-
-
-def _remove(path: Path) -> None:
-    import shutil
-
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 import picas
 from picas.config import without_secrets
 from picas.pilot.jobs import CANCEL, FULL, QUIT, Frames, Job, Report, pack, unpack, unpack_journal
+from picas.pilot.tidying import remove
 from picas.process import become_subreaper, end_leftovers
 
 __all__ = ["Crew"]
@@ -109,8 +109,8 @@ class Crew:
         self._queue.close()
         self._far_end.close()
         end_leftovers()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.rmtree(self._slots, ignore_errors=True)
+        for folder in (self.folder, self._slots):
+            remove(folder)
 
     def _start(self, number: int) -> None:
         folder = self._slots / f"slot{number}"

@@ -82,6 +82,10 @@ class Heart:
         except PicasError as error:
             log.warning("pilot %s could not renew its lease, trying again: %s", self.record.id, error)
             return False
+        except Exception:
+            # A heart that died would leave a pilot at work that the pool takes for dead: its token would run twice.
+            log.exception("pilot %s could not renew its lease, trying again", self.record.id)
+            return False
         finally:
             self._begun.set()
         return True

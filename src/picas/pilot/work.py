@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import mimetypes
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from picas.stores.base import Attachment
 from picas.templates import expand
 
 __all__ = ["attachments", "command_of", "folder_of", "killed", "outcome_of", "quiet_limit", "refused"]
+
+log = logging.getLogger("picas.pilot")
 
 _BASH = ["bash", "-c"]
 _SIGNALS = {int(known): known.name for known in signal.Signals}
@@ -90,13 +93,18 @@ def refused(doc: Doc, problem: InvalidToken, claimant: Claimant, now: float) -> 
     return Outcome(reason=Reason.EXCEPTION, exit_code="", attempt=attempt)
 
 
-def attachments(doc: Mapping[str, Any], report: Report, folder: str | None, patterns: Sequence[str]) -> dict[str, Any]:
-    """The files that go with the result: both streams, unless empty, and what matches in the work folder."""
+def attachments(
+    doc: Mapping[str, Any], report: Report, folder: str | None, patterns: Sequence[str], cap: int
+) -> dict[str, Any]:
+    """The files that go with the result: both streams, unless empty, and what matches in the work folder.
+
+    A file of more than ``cap`` bytes is left out, which is said.
+    """
     out, err = tokens.log_names(doc["_id"])
     found = {out: _stream(report.out), err: _stream(report.err)}
     kept = {name: attachment for name, attachment in found.items() if attachment is not None}
     if folder is not None and report.code > -START_FAILED:
-        kept.update(_matching(Path(folder), patterns))
+        kept.update(_matching(Path(folder), patterns, cap))
     return kept
 
 
@@ -158,10 +166,18 @@ def _stream(output: bytes | str) -> Attachment | None:
     return Attachment(content_type="text/plain", data=output) if output else None
 
 
-def _matching(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, Attachment]]:
-    """Regular files only: a link could lead to somebody else's."""
-    for pattern in patterns:
+def _matching(folder: Path, patterns: Sequence[str], cap: int) -> Iterator[tuple[str, Attachment]]:
+    """Regular files only: a link could lead to somebody else's, and so could the folder, if it became one."""
+    for pattern in () if folder.is_symlink() else patterns:
         for path in sorted(folder.glob(pattern)):
             if path.is_file() and not path.is_symlink() and folder.resolve() in path.resolve().parents:
+                if path.stat().st_size > cap:
+                    log.warning(
+                        "%s is not attached: it has %d bytes, and %d are allowed", path, path.stat().st_size, cap
+                    )
+                    continue
                 kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-                yield path.relative_to(folder).as_posix(), Attachment(content_type=kind, path=str(path))
+                yield (
+                    path.resolve().relative_to(folder.resolve()).as_posix(),
+                    Attachment(content_type=kind, path=str(path)),
+                )
