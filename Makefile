@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup fmt check test soak simulate bench docs demo clean
+.PHONY: help setup fmt check test soak simulate mutants bench docs demo clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -43,6 +43,9 @@ soak: setup  ## the long runs
 
 simulate: setup  ## 10,000 pools in virtual time, each with other faults
 	$(BIN)/python tools/simulate.py --seeds 10000
+
+mutants: setup  ## take out each guard in turn; a test must notice
+	$(BIN)/python tools/mutants.py
 
 bench: setup  ## the benchmarks, beside the peers that are installed in .bench
 	$(BIN)/python benchmarks/commands.py

@@ -1,7 +1,8 @@
 """Write what the docs have from the program itself: ``python docs/generate.py [--check]``.
 
 ``docs/commands.md`` is the help that each command prints, the table in ``docs/stores.md`` what each store says it can
-do. With ``--check`` nothing is written; exit code 1 when a page is not what would be written.
+do, ``docs/faults.md`` what the tests of faults say of themselves. With ``--check`` nothing is written; exit code 1 when
+a page is not what would be written.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fault_table
+
 PAGE = Path(__file__).with_name("commands.md")
 STORES = Path(__file__).with_name("stores.md")
+FAULTS = Path(__file__).with_name("faults.md")
 BEGIN, END = "<!-- capabilities: written by docs/generate.py -->\n", "<!-- end of capabilities -->"
 QUESTIONS = {
     "durable": "what was acknowledged survives the process and the machine",
@@ -107,11 +111,13 @@ def stores_page() -> str:
 def main(words: list[str]) -> int:
     """Write the pages, or compare them."""
     wrong = 0
-    for path, text in ((PAGE, page()), (STORES, stores_page())):
+    for path, text in ((PAGE, page()), (STORES, stores_page()), (FAULTS, fault_table.page())):
         if words != ["--check"]:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            sys.stderr.write(f"docs/{path.name} is not what the program says of itself: run `make docs`\n")
+            sys.stderr.write(
+                f"docs/{path.name} is not what the program and its tests say of themselves: run `make docs`\n"
+            )
             wrong = 1
     return wrong
 

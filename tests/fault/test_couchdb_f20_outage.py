@@ -150,6 +150,7 @@ HOWS = [REFUSING, pytest.param(BUSY, marks=pytest.mark.soak)]
 @pytest.mark.parametrize("how", HOWS)
 def test_four_pilots_sit_out_two_leases(scene: Scene, how: str) -> None:
     # A lease a tenth as long as usual has them ask more often.
+    """F20: the database is away for two leases. Every command runs once, and every result is kept."""
     _sit_out(scene, how, 4, 6.0, 12.0, rate=4.0)
 
 
@@ -157,6 +158,7 @@ def test_four_pilots_sit_out_two_leases(scene: Scene, how: str) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("how", [REFUSING, BUSY])
 def test_sixteen_pilots_sit_out_a_minute(scene: Scene, how: str) -> None:
+    """F20: the database is away for a minute, with 16 pilots at work. The same holds."""
     _sit_out(scene, how, 16, 20.0, 60.0, rate=2.0)
 
 
@@ -274,6 +276,7 @@ def _running(scene: Scene, number: int) -> Pilot:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_gives_back_what_runs(scene: Scene, number: signal.Signals) -> None:
+    """F10: a pilot gets a signal. What runs is given back."""
     pilot = _running(scene, 4)
 
     pilot.signal(number)
@@ -344,6 +347,7 @@ def test_a_claim_that_was_not_answered_is_no_claim_for_ever(scene: Scene) -> Non
 
 
 def test_the_tokens_of_a_killed_pilot_are_accepted_once(scene: Scene) -> None:
+    """F1: a pilot is killed. Its tokens run again, and each result is accepted once."""
     site = scene.site
     lease = 3.0
     site.add(*[f"sleep 0.05; {SIDE}"] * 100)

@@ -1,4 +1,4 @@
-"""F22: the N-th request of a verb fails, for every N, once or for good."""
+"""F22: the N-th request of a verb fails, for every N, once or for good. Nothing is lost, doubled or half done."""
 
 from __future__ import annotations
 

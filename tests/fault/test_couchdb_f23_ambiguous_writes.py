@@ -1,4 +1,4 @@
-"""F23: the server carries out a write, and its answer is lost."""
+"""F23: the server carries out a write, and its answer is lost. What became of it is looked up, and counts once."""
 
 from __future__ import annotations
 

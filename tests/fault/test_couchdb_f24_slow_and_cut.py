@@ -1,4 +1,4 @@
-"""F24: the network is slow, cuts answers off, or swallows them."""
+"""F24: the network is slow, cuts answers off, or swallows them. No call outlasts its time, and no answer is half."""
 
 from __future__ import annotations
 

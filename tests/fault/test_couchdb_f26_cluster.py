@@ -1,4 +1,4 @@
-"""F26: a cluster that keeps several copies takes two claims of one token; later one of them wins."""
+"""F26: a cluster that keeps several copies takes two claims of one token. The loser notices, and never saves."""
 
 from __future__ import annotations
 

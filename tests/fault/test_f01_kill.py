@@ -1,4 +1,4 @@
-"""F1: a pilot is killed with SIGKILL while it holds tokens."""
+"""F1: a pilot is killed with SIGKILL while it holds tokens. They run again within the lease and five seconds."""
 
 from __future__ import annotations
 

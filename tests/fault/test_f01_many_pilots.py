@@ -1,4 +1,4 @@
-"""F1 on every store: many pilots at once, and pilots that are killed; each token's result is accepted once."""
+"""F1 on every store: many pilots at once, and pilots that are killed. Each token's result is accepted once."""
 
 from __future__ import annotations
 

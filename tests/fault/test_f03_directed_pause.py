@@ -1,4 +1,4 @@
-"""F3: a pilot is stopped for longer than its lease, and goes on when another has its token."""
+"""F3: a pilot is stopped for longer than its lease, and goes on when another has its token. It changes nothing."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str,
 
 @pytest.mark.parametrize("act", WRITES)
 def test_without_the_fence_every_write_does_harm(scenes: dict[tuple[str, bool], Scene], act: str) -> None:
+    """F5: the fence is taken out. Every write of a stopped holder does harm, so that F3 is no blind test."""
     scene = scenes[act, False]
     scene.meanwhile("runs")
 

@@ -1,4 +1,4 @@
-"""F8: a token that kills whatever pilot runs it."""
+"""F8: a token kills whatever pilot runs it. After five it is taken out, and all others are done."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ def _check_given_back(site: Site, reason: str) -> None:
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_gives_back_all_sixteen(site: Site, number: signal.Signals) -> None:
+    """F10: a pilot of 16 commands gets SIGTERM, SIGINT or SIGHUP. All are given back in seconds, at no cost to them."""
     site.add(*[SLEEPS] * 16)
     pilot = site.pilot(cores=16, lease=10.0, grace=5.0)
     _started(site, 16)
@@ -48,6 +49,7 @@ def test_a_signal_gives_back_all_sixteen(site: Site, number: signal.Signals) -> 
 
 
 def test_five_stops_cost_a_token_nothing(site: Site) -> None:
+    """F9: five pilots in a row are stopped with one token. It is charged nothing, and done at the sixth run."""
     command = f'if [ "$PICAS_FENCE" -lt 6 ]; then echo started >> "$SIDE"; exec sleep 60; fi; {SIDE}'
     (token_id,) = site.add(["sh", "-c", command])
     for turn in range(1, 6):
@@ -66,6 +68,7 @@ def test_five_stops_cost_a_token_nothing(site: Site) -> None:
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_second_signal_ends_it_within_two_seconds(site: Site, number: signal.Signals) -> None:
+    """F10: a second signal comes while commands will not go. The pilot has ended within two seconds."""
     site.add(*[STUBBORN] * 4)
     pilot = site.pilot(cores=4, lease=30.0, grace=60.0)
     _started(site, 4)
@@ -105,6 +108,7 @@ def _is_pending(pilot: Pilot, number: int) -> bool:
 
 
 def test_a_pilot_whose_time_is_up_gives_back_what_runs(site: Site) -> None:
+    """F9: the time of a pilot is up. What runs is given back, and charged nothing."""
     site.add(*[SLEEPS] * 2)
     pilot = site.pilot(cores=2, lease=10.0, grace=2.0, max_time=1.5)
     _started(site, 2)

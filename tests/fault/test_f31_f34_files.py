@@ -139,6 +139,7 @@ def _fill(folder: Path) -> Path:
 
 
 def test_a_pilot_sits_out_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
+    """F31: the disk of the pool is full. The pilot waits, and all is done when there is room."""
     with pilots.site(tmp_path, small_disk / "picas.db") as site:
         go = tmp_path / "go"
         waits = (
@@ -166,6 +167,7 @@ def test_a_pilot_sits_out_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
 
 
 def test_output_that_fills_the_disk_costs_its_own_token_only(tmp_path: Path, small_disk: Path) -> None:
+    """F31: output fills the disk. It costs its own token, and no other."""
     with pilots.site(tmp_path) as site:
         site.environ["TMPDIR"] = str(small_disk)
         big, small = site.add(["sh", "-c", "head -c 5000000 /dev/zero"], ["sh", "-c", SIDE])
@@ -201,6 +203,7 @@ def _use_without_powers(path: Path, *words: str) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("what", ["file", "folder", "both", "lock"])
 def test_what_may_not_be_written_is_refused_in_one_line(folder: Path, what: str) -> None:
+    """F32: the pool's file or folder may not be written. That is said in one line."""
     path = folder / "picas.db"
     _make_pool(path)
     for each in folder.iterdir():
@@ -318,6 +321,7 @@ def test_a_pool_cut_short_is_found_out(tmp_path: Path, left: float) -> None:
 
 
 def test_a_flipped_byte_is_found_out_or_harmless(tmp_path: Path) -> None:
+    """F34: a byte of the pool's file is flipped. It is found out, or does no harm."""
     path = tmp_path / "picas.db"
     _make_pool(path)
     whole = path.read_bytes()

@@ -50,6 +50,7 @@ def _ended(doc: dict[str, Any]) -> tuple[State | None, Any, str]:
 
 
 def test_output_without_end_is_cut_in_the_middle_and_counted(site: Site) -> None:
+    """F50: a command writes without end. Head and tail are kept, the rest is counted, and the pilot stays small."""
     size, cap = 200_000_000, 1 << 20
     script = f"echo HEAD; yes 0123456789 | head -c {size}; echo TAIL"
     (token_id,) = site.add(["sh", "-c", script])
@@ -94,6 +95,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def test_a_command_that_ignores_signals_is_killed_after_its_time_and_the_grace(site: Site) -> None:
+    """F51: a command ignores TERM, INT and HUP. It is killed when the grace is over."""
     script = f"{DEAF} while :; do sleep 0.1; done"
     (doc,) = site.run(["sh", "-c", script], token_time=0.5, grace=1.0)
 
@@ -108,6 +110,7 @@ def test_a_command_that_ignores_signals_is_killed_after_its_time_and_the_grace(s
 
 
 def test_daemons_of_a_command_that_exits_0_are_ended(site: Site) -> None:
+    """F52: a command leaves four daemons in sessions of their own, and exits 0. It is done; none is left."""
     (doc,) = site.run([sys.executable, "-c", DAEMONS, "0"])
 
     assert site.lines() == ["daemon"] * 4
@@ -117,6 +120,7 @@ def test_daemons_of_a_command_that_exits_0_are_ended(site: Site) -> None:
 
 
 def test_daemons_of_a_command_over_its_time_are_ended(site: Site) -> None:
+    """F52: the same of a command whose time is up. None is left."""
     (doc,) = site.run([sys.executable, "-c", DAEMONS, "60"], token_time=2.0, grace=0.3)
 
     assert site.lines() == ["daemon"] * 4
@@ -126,6 +130,7 @@ def test_daemons_of_a_command_over_its_time_are_ended(site: Site) -> None:
 
 
 def test_daemons_of_a_cancelled_command_are_ended(site: Site) -> None:
+    """F52: the same of a command that is cancelled. None is left."""
     (token_id,) = site.add([sys.executable, "-c", DAEMONS, "60"])
     pilot = site.pilot(cores=1, lease=1.0, grace=0.3)
     until("the daemons run", lambda: site.lines() == ["daemon"] * 4)
@@ -139,6 +144,7 @@ def test_daemons_of_a_cancelled_command_are_ended(site: Site) -> None:
 
 
 def test_daemons_of_a_killed_pilot_are_ended(site: Site) -> None:
+    """F52: the same when the pilot is killed with SIGKILL. None is left after two seconds."""
     (token_id,) = site.add([sys.executable, "-c", DAEMONS, "60"])
     pilot = site.pilot(cores=1, lease=1.0)
     until("the daemons run", lambda: site.lines() == ["daemon"] * 4)
@@ -157,6 +163,7 @@ def test_daemons_of_a_killed_pilot_are_ended(site: Site) -> None:
 
 
 def test_a_background_child_that_keeps_stdout_delays_nothing(site: Site) -> None:
+    """F53: a child keeps the output open after its parent has ended. The token ends at once, and the child with it."""
     (doc,) = site.run(["sh", "-c", "sleep 60 & echo said; exit 0"])
 
     assert _last(doc)["runtime"] <= 5.0
@@ -178,6 +185,7 @@ def test_a_background_child_that_keeps_stdout_delays_nothing(site: Site) -> None
     ids=["closes-all", "reads-stdin", "opens-tty", "asks-for-tty", "asks-for-password"],
 )
 def test_a_command_that_wants_a_terminal_does_not_hang(site: Site, script: str, code: int) -> None:
+    """F54: a command closes its streams, reads its input, or wants a terminal. It does not hang."""
     (doc,) = site.run(["bash", "-c", script])
 
     assert _last(doc)["runtime"] <= 5.0
@@ -191,6 +199,7 @@ def test_a_command_that_wants_a_terminal_does_not_hang(site: Site, script: str, 
 
 
 def test_exit_codes_and_signals_are_told_apart(site: Site) -> None:
+    """F55: commands exit with every kind of code and by every kind of signal. The two are told apart, and named."""
     codes = [0, 1, 126, 127, 255, 128 + 15]
     signals = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM", 64: "SIGRTMAX"}
     exits = [["sh", "-c", f"exit {code}"] for code in codes]
@@ -213,6 +222,7 @@ def test_exit_codes_and_signals_are_told_apart(site: Site) -> None:
 
 
 def test_what_cannot_be_started_is_named_and_not_tried_again(site: Site) -> None:
+    """F56: a command is not there, may not be run, or is none. The reason is named, and it is not tried again."""
     made = {"plain": "echo hello", "shebang": "#!/nowhere/interpreter\necho", "empty": ""}
     for name, text in made.items():
         (site.folder / name).write_text(text)
@@ -263,6 +273,7 @@ GOOD_OUTPUT = 'echo \'{"x": 1}\' > "$PICAS_OUTPUT"'
 
 @pytest.mark.parametrize("kind", BAD_OUTPUT)
 def test_an_output_that_is_no_json_object_is_refused_and_harms_no_other(site: Site, kind: str) -> None:
+    """F60: what a command leaves as its output is no JSON, a link, a pipe, a folder, or huge. It is refused."""
     bad, good = site.run(["bash", "-c", BAD_OUTPUT[kind]], ["bash", "-c", GOOD_OUTPUT], cores=1)
 
     assert (state_of(bad), bad["reason"]) == (State.ERROR, "exception")
@@ -302,6 +313,7 @@ def test_what_a_command_does_to_the_files_of_its_runner_harms_no_other(site: Sit
 @pytest.mark.parametrize("deed", ["kill -9 $PPID", "kill -9 0; kill -9 $$"], ids=["its-parent", "its-group"])
 @pytest.mark.parametrize("cores", [1, 2])
 def test_a_command_that_kills_those_around_it_is_charged_and_the_others_run(site: Site, deed: str, cores: int) -> None:
+    """F59: a command kills its runner, or its process group. It is charged, and the others run."""
     (killer,) = site.add(["sh", "-c", f"{deed}; sleep 60"])
     others = site.add(*[["sh", "-c", SIDE]] * 10)
     for _ in range(6):

@@ -113,12 +113,14 @@ def _sit_out(site: Site, proxy: PostgresProxy, number: int, lease: float, second
 
 
 def test_three_pilots_sit_out_two_leases(site: Site, proxy: PostgresProxy) -> None:
+    """F20: the server is away for two leases. Every command runs once, and every result is kept."""
     _sit_out(site, proxy, 3, 3.0, 6.0, "sleep 1")
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(400)
 def test_sixteen_pilots_sit_out_a_minute(site: Site, proxy: PostgresProxy) -> None:
+    """F20: the server is away for a minute, with 16 pilots at work. The same holds."""
     _sit_out(site, proxy, 16, 20.0, 60.0, "sleep 2")
 
 
@@ -145,11 +147,13 @@ def _kill_under_load(server: OwnServer, site: Site, times: int) -> None:
 
 @pytest.mark.soak
 def test_a_server_that_is_killed_three_times(own_server: OwnServer, own_site: Site) -> None:
+    """F21: the server is killed under load, three times. No result that it accepted is lost."""
     _kill_under_load(own_server, own_site, 3)
 
 
 @pytest.mark.soak
 def test_a_server_that_is_killed_ten_times(own_server: OwnServer, own_site: Site) -> None:
+    """F21: the same ten times. The same holds."""
     _kill_under_load(own_server, own_site, 10)
 
 
@@ -199,6 +203,7 @@ def test_whoever_waits_hears_of_what_came_while_the_server_was_away(own_server: 
 
 
 def test_nobody_is_taken_for_dead_before_a_lease_after_the_server_was_killed(own_server: OwnServer) -> None:
+    """F21: the server comes back after longer than a lease. Nobody is taken for dead before another."""
     address = read_address(own_server.address(own_server.database("lapsed")))
     store = PostgresStore.open(address, create=True)
     store.beat(record(lease=0.4))
@@ -237,6 +242,7 @@ def _single_claims(scene: Scene, pilot: str, out: list[str], errors: list[PicasE
 
 
 def test_thirty_two_pilots_claim_one_by_one(postgres_server: PostgresServer) -> None:
+    """F28: 32 pilots claim single tokens at once. Each gets one, without errors."""
     with postgres_faults.scene(postgres_server) as scene:
         names = [f"t{number:04}" for number in range(2000)]
         put(scene.direct, *names)

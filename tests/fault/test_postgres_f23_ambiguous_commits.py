@@ -1,4 +1,4 @@
-"""F23: the server commits, and its answer is lost; or the connection breaks before it can."""
+"""F23: the server commits, and its answer is lost, or the connection breaks before it can. Each result counts once."""
 
 from __future__ import annotations
 

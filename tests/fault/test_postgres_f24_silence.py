@@ -1,4 +1,4 @@
-"""F24: an answer does not come, comes slowly, or byte by byte."""
+"""F24: an answer does not come, comes slowly, or byte by byte. No call outlasts its time."""
 
 from __future__ import annotations
 

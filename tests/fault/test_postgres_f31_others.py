@@ -49,6 +49,7 @@ def _work_through(scene: Scene, number: int, batch: int, parts: int) -> list[flo
 
 @pytest.mark.parametrize("number", [2_000, pytest.param(20_000, marks=pytest.mark.soak)])
 def test_a_long_transaction_of_somebody_else(scene: Scene, number: int) -> None:
+    """F31: somebody else keeps a transaction open. Claims go on at their pace."""
     with psycopg.connect(scene.url(direct=True)) as other:
         other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         other.execute("SELECT count(*) FROM picas.tokens")
@@ -128,6 +129,7 @@ def _fill(path: Path) -> None:
 
 
 def test_the_servers_disk_is_full(full: tuple[OwnServer, Path]) -> None:
+    """F31: the server's disk is full. Nothing is lost, and work goes on when there is room."""
     server, filler = full
     store = PostgresStore.open(read_address(server.address(server.database("full"))), create=True)
     put(store, *[f"t{number:03}" for number in range(200)])

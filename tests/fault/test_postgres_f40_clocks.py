@@ -50,6 +50,7 @@ def scene(postgres_server: PostgresServer) -> Iterator[Scene]:
 
 
 def test_pilots_whose_clocks_are_wrong(scene: Scene, tmp_path: Path) -> None:
+    """F40: pilots' clocks are wrong by seconds to years. None is taken for dead, and the dead are found."""
     store = scene.direct
     number = 40
     put(store, *[f"t{place:02}" for place in range(number)])
@@ -88,7 +89,7 @@ def test_pilots_whose_clocks_are_wrong(scene: Scene, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR], ids=["-1 h", "+1 h"])
 def test_a_clock_that_steps(scene: Scene, monkeypatch: pytest.MonkeyPatch, step: float) -> None:
-    """Of a pilot, and of whoever looks for silent ones."""
+    """F41: the clock of a pilot steps, or that of whoever looks for silent ones. Leases hold."""
     store, lease = scene.direct, 1.0
     put(store, "a", not_before=store.now() + 1000.0)
     put(store, "b")

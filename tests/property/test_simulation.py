@@ -1,4 +1,7 @@
-"""F14: whole pools in virtual time. No seed breaks a promise; without any of the guards some do, each time alike."""
+"""F14: whole pools in virtual time, 500 of them with other faults each. None breaks a promise; each can be replayed.
+
+Without any of the guards some do, each time alike.
+"""
 
 from __future__ import annotations
 

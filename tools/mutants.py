@@ -1,0 +1,293 @@
+"""F5, the mutation gate: each guard is taken out in turn, and a test must notice: ``make mutants``.
+
+A mutant is one change of one place in a copy of ``src``; its test is run with that copy. A place that is not there just
+once is an error, and so is a test that fails without any change. Exit code 1 when a mutant outlives its test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FAULT, CONTRACT = "tests/fault", "tests/contract"
+LONGEST = 170.0
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A guard by name, where it is, what it is made, and the test that must notice (a file, and ``-k`` of pytest)."""
+
+    name: str
+    file: str
+    guard: str
+    without: str
+    test: str
+    only: str
+
+
+MUTANTS = (
+    Mutant(
+        "fence, memory",
+        "stores/memory/state.py",
+        "if row is None or not lifecycle.is_same_claim(row.doc, settlement.doc):",
+        "if row is None:",
+        f"{CONTRACT}/test_memory.py",
+        "TestFence",
+    ),
+    Mutant(
+        "fence, SQLite",
+        "stores/sqlite/exchange.py",
+        "if not is_same_claim(current, settlement.doc):",
+        "if not current:",
+        f"{FAULT}/test_f03_directed_pause.py",
+        "runs",
+    ),
+    Mutant(
+        "fence, CouchDB",
+        "stores/couchdb/exchange.py",
+        "if base is None or not holds(base, fence, pilot):",
+        "if base is None:",
+        f"{CONTRACT}/test_couchdb.py",
+        "TestFence",
+    ),
+    Mutant(
+        "fence, PostgreSQL",
+        "stores/postgres/exchange.py",
+        "if not is_same_claim(current, settlement.doc):",
+        "if not current:",
+        f"{CONTRACT}/test_postgres.py",
+        "TestFence",
+    ),
+    Mutant(
+        "fence of a request to cancel",
+        "lifecycle.py",
+        'return "cancel" in doc and holds(doc, doc["cancel"])',
+        'return "cancel" in doc',
+        f"{FAULT}/test_f11_f12_identity.py",
+        "request_of_an_earlier_claim",
+    ),
+    Mutant(
+        "fence of who cancels",
+        "pool.py",
+        'claims.setdefault(doc["_id"], fence_of(doc)) != fence_of(doc)',
+        "not fence_of(doc)",
+        f"{FAULT}/test_f11_f12_identity.py",
+        "cancel_of_one_claim",
+    ),
+    Mutant(
+        "revision, SQLite",
+        "stores/sqlite/store.py",
+        'WHERE id=? AND rev=?", (doc["_id"], doc.get("_rev"))',
+        'WHERE id=?", (doc["_id"],)',
+        f"{CONTRACT}/test_sqlite.py",
+        "TestUpdate or TestDelete",
+    ),
+    Mutant(
+        "lease",
+        "stores/base.py",
+        "return not self.alive and self.watched > self.lease",
+        "return self.watched > self.lease",
+        f"{FAULT}/test_f06_f07_leases.py",
+        "ten_leases",
+    ),
+    Mutant(
+        "watched before taken for dead",
+        "stores/base.py",
+        "return not self.alive and self.watched > self.lease",
+        "return not self.alive",
+        f"{FAULT}/test_postgres_f20_outage.py",
+        "nobody_is_taken_for_dead",
+    ),
+    Mutant(
+        "beat before claim",
+        "command.py",
+        "self._renew()\n            self._exchange()",
+        "self._exchange()\n            self._renew()",
+        "tests/property/test_simulation.py",
+        "never_heard_of",
+    ),
+    Mutant(
+        "read-back, PostgreSQL",
+        "stores/postgres/exchange.py",
+        "if self._number is not None:\n            took_place",
+        "if self._number == '':\n            took_place",
+        f"{FAULT}/test_postgres_f23_ambiguous_commits.py",
+        "exchange_that_cannot_be_asked or answers_lost_again or breaks_and_the_server_is_away",
+    ),
+    Mutant(
+        "read-back, CouchDB",
+        "stores/couchdb/exchange.py",
+        "ahead = self._claims_sent()",
+        "ahead: list[Doc] = []",
+        f"{FAULT}/test_couchdb_f23_ambiguous_writes.py",
+        "given_back_by_a_pilot_that_stops",
+    ),
+    Mutant(
+        "crash limit",
+        "lifecycle.py",
+        'if new["lost"] >= CRASH_LIMIT else',
+        "if False else",
+        f"{FAULT}/test_f08_crash_limit.py",
+        "first",
+    ),
+    Mutant(
+        "suspects claimed alone",
+        "pilot/holdings.py",
+        "if len(self._held) == 1 and any(is_suspect(holding.doc) for holding in self._held.values()):",
+        "if False:",
+        f"{FAULT}/test_f08_crash_limit.py",
+        "beside",
+    ),
+    Mutant(
+        "kill of the group",
+        "pilot/runner.py",
+        "end_group(self._pid, signal.SIGKILL)\n            return",
+        "return",
+        f"{FAULT}/test_f51_f55_commands.py",
+        "ignores_signals",
+    ),
+    Mutant(
+        "sweep of leftovers",
+        "pilot/runner.py",
+        "if not end_leftovers():",
+        "if False:",
+        f"{FAULT}/test_f52_zombies.py",
+        "thousand",
+    ),
+    Mutant(
+        "subreaper",
+        "pilot/runner.py",
+        "    become_subreaper()\n    for handle",
+        "    for handle",
+        f"{FAULT}/test_f52_zombies.py",
+        "thousand",
+    ),
+    Mutant(
+        "death of the pilot",
+        "pilot/runner.py",
+        'asked = ("stopped", 0.0) if self._away else self._cancelled.get(job.number)',
+        "asked = self._cancelled.get(job.number)",
+        f"{FAULT}/test_f51_f55_commands.py",
+        "daemons_of_a_killed_pilot",
+    ),
+    Mutant(
+        "other runners spared",
+        "process.py",
+        "for pid in _children() if pid not in spared",
+        "for pid in _children()",
+        f"{FAULT}/test_f06_f07_leases.py",
+        "runner_that_dies",
+    ),
+    Mutant(
+        "no link as output",
+        "pilot/runner.py",
+        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NONBLOCK",
+        f"{FAULT}/test_f51_f55_commands.py",
+        "no_json_object and symlink",
+    ),
+    Mutant(
+        "no link as work folder",
+        "pilot/work.py",
+        "() if folder.is_symlink() else patterns",
+        "patterns",
+        f"{FAULT}/test_f60_f61_files.py",
+        "folder-a-link",
+    ),
+    Mutant(
+        "cap on output",
+        "pilot/runner.py",
+        "self._out.begin(job.output_cap)",
+        "self._out.begin(1 << 62)",
+        f"{FAULT}/test_f51_f55_commands.py",
+        "output_without_end",
+    ),
+    Mutant(
+        "unspent at stop",
+        "pilot/work.py",
+        "give_back=report.why in _GIVEN_BACK",
+        "give_back=False",
+        f"{FAULT}/test_f09_f10_stop.py",
+        "five_stops",
+    ),
+    Mutant(
+        "pause in the claim",
+        "stores/sqlite/exchange.py",
+        " AND NOT EXISTS (SELECT 1 FROM meta WHERE name='pause')",
+        "",
+        f"{FAULT}/test_steering.py",
+        "paused_pool_wait_and_go_on",
+    ),
+)
+
+
+def run_test(source: Path, test: str, only: str) -> tuple[int, str]:
+    """Run a test with the code in a folder; pytest's exit code, and its last line. One that hangs has failed."""
+    environ = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "120", test, "-k", only]
+    try:
+        done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return 1, "it hangs"
+    lines = done.stdout.strip().splitlines()
+    return done.returncode, lines[-1] if lines else done.stderr[-200:]
+
+
+def copy_of_source(folder: str) -> Path:
+    """A copy of ``src``."""
+    return Path(shutil.copytree(ROOT / "src", Path(folder) / "src", ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def try_out(mutant: Mutant) -> tuple[Mutant, str, str, float]:
+    """Take a guard out and run its test; the verdict, pytest's last line, and how long it took."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="picas-mutant-") as folder:
+        source = copy_of_source(folder)
+        path = source / "picas" / mutant.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(mutant.guard) != 1:
+            return mutant, "error", f"its guard stands {text.count(mutant.guard)} times in {mutant.file}", 0.0
+        path.write_text(text.replace(mutant.guard, mutant.without), encoding="utf-8")
+        code, line = run_test(source, mutant.test, mutant.only)
+    verdict = {0: "SURVIVES", 1: "found"}.get(code, "error")
+    return mutant, verdict, line, time.monotonic() - begun
+
+
+def try_without(mutant: Mutant) -> str:
+    """The test without any change; what is wrong with it, if anything."""
+    code, line = run_test(ROOT / "src", mutant.test, mutant.only)
+    return "" if code == 0 and "passed" in line else f"{mutant.test} -k {mutant.only!r} without a mutant: {line}"
+
+
+def main(words: list[str]) -> int:
+    """Try all mutants, or those whose names contain a word, two at a time."""
+    parser = argparse.ArgumentParser(description="take each guard out, and see whether its test notices")
+    parser.add_argument("names", nargs="*", help="only mutants with one of these words in their names")
+    parser.add_argument("--parallel", type=int, default=2)
+    asked = parser.parse_args(words)
+    chosen = [one for one in MUTANTS if not asked.names or any(word in one.name for word in asked.names)]
+    with ThreadPoolExecutor(asked.parallel) as threads:
+        tests = {(one.test, one.only): one for one in chosen}
+        wrong = [problem for problem in threads.map(try_without, tests.values()) if problem]
+        print(f"{len(tests)} tests without a mutant: {len(tests) - len(wrong)} green", *wrong, sep="\n", flush=True)
+        left = 0
+        for mutant, verdict, line, seconds in threads.map(try_out, chosen):
+            left += verdict != "found"
+            print(f"{verdict:9} {mutant.name:30} {seconds:5.0f} s  {mutant.test} -k {mutant.only!r}", flush=True)
+            if verdict != "found":
+                print(f"          {line}", flush=True)
+    print(f"{len(chosen)} mutants, {len(chosen) - left} found")
+    return 1 if left or wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
