@@ -141,8 +141,8 @@ MUTANTS = (
     ),
     Mutant(
         "suspects claimed alone",
-        "pilot/holdings.py",
-        "if len(self._held) == 1 and any(is_suspect(holding.doc) for holding in self._held.values()):",
+        "stores/derived.py",
+        """if '"lost":' in text and lifecycle.is_suspect(doc):""",
         "if False:",
         f"{FAULT}/test_f08_crash_limit.py",
         "beside",

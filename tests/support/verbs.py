@@ -12,6 +12,7 @@ from picas.errors import Conflict
 from picas.lifecycle import Claimant, Doc, Outcome, State, fence_of, state_of
 from picas.selectors import parse
 from picas.stores.base import Attachment, Claim, Exchange, PilotRecord, Settlement, TokenStore
+from picas.stores.steering import Pause
 from picas.testing.samples import TODO, claim, put
 from picas.views import Design
 
@@ -185,6 +186,11 @@ def _check_order(scene: Scene, before: None, answer: bool, again: bool) -> None:
     assert [record.orders for record in scene.direct.pilots()] == ["drain"]
 
 
+def _check_paused(scene: Scene, before: None, answer: None, again: bool) -> None:
+    assert scene.direct.paused() == PAUSE
+    scene.direct.pause(None)
+
+
 def _check_forgotten(scene: Scene, before: None, answer: None, again: bool) -> None:
     assert scene.direct.pilots() == []
 
@@ -224,6 +230,7 @@ def _upload(store: TokenStore, docs: list[Doc]) -> str:
     return store.put_attachment(docs[0]["_id"], "log", io.BytesIO(LARGE), fence=docs[0]["fence"])
 
 
+PAUSE = Pause(by="ann@node1", at=1.0, why="maintenance")
 DESIGN = Design.from_source("Large", {"cores": {"$gte": 4}})
 NEW: list[Doc] = [{"_id": name, "input": name} for name in NAMES]
 
@@ -270,6 +277,8 @@ VERBS = {
     ),
     "order": Verb("order", lambda store, _: store.order(PILOT, "drain"), _check_order, _with_pilot),
     "forget": Verb("forget", lambda store, _: store.forget(PILOT), _check_forgotten, _with_pilot),
+    "pause": Verb("pause", lambda store, _: store.pause(PAUSE), _check_paused),
+    "paused": _reads("paused", lambda store: store.paused()),
     "install": Verb("install", lambda store, _: store.install(DESIGN), _check_designs(["Monitor", "Large"])),
     "uninstall": Verb("uninstall", lambda store, _: store.uninstall("Large"), _check_designs(["Monitor"]), _with_view),
     "designs": _reads("designs", lambda store: store.designs()),
