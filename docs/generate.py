@@ -31,6 +31,8 @@ QUESTIONS = {
     "pauses_at_once": "a pause of the pool holds for the next claim of everybody, not only from their next beat",
     "exact_numbers": "numbers keep their kind and sign (1.0 is not 1, -0.0 is not 0.0)",
     "exact_digests": "the digest of a file is that of its bytes",
+    "live_output": "what running commands write can be followed (`picas logs -f`)",
+    "tells_followers": "pilots hear at once that somebody follows, not with their next beat",
     "javascript": "views in JavaScript, and users",
     "roles": "roles with rights (`picas pool create --grant`)",
 }

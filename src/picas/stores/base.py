@@ -24,9 +24,10 @@ from typing import IO, Any
 
 from picas.errors import ClaimLost, Conflict, InvalidToken, Unsupported
 from picas.lifecycle import Claimant, Doc, Edit, Outcome, State, state_of
-from picas.rows import Row
 from picas.selectors import Selector
+from picas.stores.live import Tail
 from picas.stores.steering import Pausable
+from picas.stores.viewserver import ViewServer
 from picas.tokens import Requirements
 from picas.views import Design, View
 
@@ -41,6 +42,7 @@ __all__ = [
     "PilotRecord",
     "Problem",
     "Settlement",
+    "Tail",
     "TokenStore",
     "ViewServer",
     "lost",
@@ -74,6 +76,10 @@ class Capabilities:
     """The digest in the stub of an attachment is that of its bytes."""
     exact_numbers: bool = True
     """Numbers keep their kind and sign: 1.0 does not come back as 1, nor -0.0 as 0.0."""
+    live_output: bool = False
+    """What running commands write can be followed: `TokenStore.follow` and its like."""
+    tells_followers: bool = False
+    """A pilot is told at once that somebody follows, without asking: `TokenStore.has_followers`."""
     note: str = ""
 
 
@@ -147,7 +153,9 @@ class PilotRecord:
     has seen that itself, where pilots and store can lose sight of each other, else it is without end. ``holding`` is
     how many claims the pilot knows of, None when it does not say: one that says 0 need not be told of any. ``memory``
     (bytes), ``gpus`` (how many) and ``offers`` (resources by name) are what it shares out, ``ends_at`` (unix seconds)
-    when it must end, None for what it does not say.
+    when it must end, None for what it does not say. ``live`` pilots send what their commands write to who follows them.
+    ``busy`` are the cores that its commands were given, ``cpu`` those that they used on average since the last beat,
+    ``memory_used`` the bytes they hold.
     """
 
     id: str
@@ -165,6 +173,10 @@ class PilotRecord:
     gpus: int | None = None
     offers: Mapping[str, float] = field(default_factory=dict)
     ends_at: float | None = None
+    live: bool = False
+    busy: int | None = None
+    cpu: float | None = None
+    memory_used: int | None = None
     orders: str = ""
     silent: float = 0.0
     watched: float = math.inf
@@ -182,11 +194,13 @@ class PilotRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Beat:
-    """What a pilot learns from a beat: which claims (id to fence) it has, which of them are cancelled, its orders."""
+    """What a pilot learns from a beat: which claims (id to fence) it has, which of them are cancelled, its orders,
+    and which tokens of it somebody follows."""
 
     held: Mapping[str, int]
     cancelled: frozenset[str] = frozenset()
     orders: str = ""
+    followed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,47 +209,6 @@ class Problem:
 
     text: str
     mended: bool = False
-
-
-class ViewServer(ABC):
-    """What a database has beyond the waist that runs views in JavaScript and has users: CouchDB."""
-
-    @abstractmethod
-    def rows(
-        self, design: str, view: str, params: Mapping[str, Any], keys: Sequence[Any] | None = None
-    ) -> tuple[list[Row], dict[str, Any]]:
-        """Rows of a view by the server's own parameters, and what else it says of them (``total_rows``, ``offset``)."""
-
-    @abstractmethod
-    def document_count(self) -> int:
-        """How many documents the database has, design documents included."""
-
-    @abstractmethod
-    def put_view(self, design: str, view: str, source: Mapping[str, str]) -> None:
-        """Add or replace a view: its ``map`` function, and its ``reduce`` function if it has one."""
-
-    @abstractmethod
-    def put_design(self, doc: Mapping[str, Any]) -> str | Conflict:
-        """Write a design document as it is given; its new revision."""
-
-    @abstractmethod
-    def security(self, new: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Who may use the database: ``admins`` and ``members``, ``names`` and ``roles`` of each.
-
-        ``new`` replaces what there is.
-        """
-
-    @abstractmethod
-    def users(self) -> list[dict[str, Any]]:
-        """The users of the server: ``name`` and ``roles`` of each."""
-
-    @abstractmethod
-    def add_user(self, name: str, password: str, roles: Sequence[str]) -> bool:
-        """Add a user of the server; False when there is one of that name."""
-
-    @abstractmethod
-    def set_password(self, name: str, password: str) -> bool:
-        """Give a user another password, and leave all else of it; False when there is none of that name."""
 
 
 class TokenStore(Pausable):
@@ -342,6 +315,32 @@ class TokenStore(Pausable):
     @abstractmethod
     def forget(self, pilot: str) -> None:
         """Remove a pilot's record: it has signed off, or its tokens were given back."""
+
+    @abstractmethod
+    def follow(self, pilot: str, token_id: str, seconds: float) -> bool:
+        """Ask a pilot for what a token's command writes, for so long unless asked again; whether it is known."""
+
+    @abstractmethod
+    def has_followers(self, pilot: str) -> bool:
+        """Whether somebody may have come to follow the pilot since this was last asked; costs no request.
+
+        Always False without ``capabilities.tells_followers``.
+        """
+
+    @abstractmethod
+    def followed(self, pilot: str) -> frozenset[str]:
+        """The tokens of a pilot that somebody follows now."""
+
+    @abstractmethod
+    def send_tails(self, pilot: str, tails: Sequence[Tail]) -> frozenset[str]:
+        """Put what commands wrote beside the pilot's record, instead of what was there; the tokens that are followed.
+
+        No token is changed by it, and nobody who waits for work is woken by it where that can be helped.
+        """
+
+    @abstractmethod
+    def tails(self, pilot: str) -> list[Tail]:
+        """What a pilot sent last."""
 
     @abstractmethod
     def install(self, design: Design) -> None:

@@ -28,13 +28,14 @@ def record_of(fields: Mapping[str, Any], *, orders: str, silent: float, watched:
     return PilotRecord(**kept, orders=orders, silent=silent, watched=watched)
 
 
-def beat_of(docs: Iterable[Doc], orders: str) -> Beat:
+def beat_of(docs: Iterable[Doc], orders: str, followed: frozenset[str] = frozenset()) -> Beat:
     """What a pilot learns, given the documents that say it holds them."""
     held = {doc["_id"]: doc for doc in docs if holds(doc, fence_of(doc))}
     return Beat(
         held={token_id: fence_of(doc) for token_id, doc in held.items()},
         cancelled=frozenset(token_id for token_id, doc in held.items() if is_cancelled(doc)),
         orders=orders,
+        followed=followed,
     )
 
 

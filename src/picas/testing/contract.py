@@ -11,6 +11,7 @@ from picas.testing.attachments import TestAttachments, TestInlineAttachments, Te
 from picas.testing.claims import TestClaim, TestClaimByMany, TestClaimOrder, TestOddDocuments, TestOffer
 from picas.testing.documents import TestDelete, TestGet, TestLoad, TestPut, TestTwin, TestUpdate
 from picas.testing.leases import TestBeat, TestPilots, TestWait
+from picas.testing.live import TestLive, other
 from picas.testing.retrying import TestRetry
 from picas.testing.samples import Reopen
 from picas.testing.selections import TestCount, TestDesigns, TestNextReady, TestPage
@@ -34,6 +35,7 @@ __all__ = [
     "TestGet",
     "TestIds",
     "TestInlineAttachments",
+    "TestLive",
     "TestLoad",
     "TestNextReady",
     "TestOddDocuments",
@@ -49,4 +51,5 @@ __all__ = [
     "TestUpdate",
     "TestValues",
     "TestWait",
+    "other",
 ]

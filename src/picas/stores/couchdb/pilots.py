@@ -49,7 +49,7 @@ class Pilots:
     def beat(self, record: PilotRecord) -> Beat:
         """Renew the lease; what the pilot holds, what of that is cancelled, and its orders."""
         self._beats += 1
-        self._write(f"{_PLACE}{record.id}", {**fields_of(record), "at": self._now(), "beat": self._beats})
+        self.write(f"{_PLACE}{record.id}", {**fields_of(record), "at": self._now(), "beat": self._beats})
         if self._listable is None:
             known = self._database.local_docs(_KIND)
             self._listable = known is not None
@@ -83,10 +83,14 @@ class Pilots:
 
     def order(self, pilot: str, orders: str) -> bool:
         """Leave orders for a pilot; whether it is known."""
-        if self._database.doc(f"{_PLACE}{pilot}") is None:
+        if not self.is_known(pilot):
             return False
-        self._write(f"_local/{_ORDERS}{pilot}", {"orders": orders})
+        self.write(f"_local/{_ORDERS}{pilot}", {"orders": orders})
         return True
+
+    def is_known(self, pilot: str) -> bool:
+        """Whether there is a record of the pilot."""
+        return self._database.doc(f"{_PLACE}{pilot}") is not None
 
     def forget(self, pilot: str) -> None:
         """Remove a pilot's record."""
@@ -137,7 +141,7 @@ class Pilots:
         doc = self._database.doc(f"_local/{_ORDERS}{pilot}") or {}
         return str(doc.get("orders", ""))
 
-    def _write(self, doc_id: str, fields: Mapping[str, Any]) -> None:
+    def write(self, doc_id: str, fields: Mapping[str, Any]) -> None:
         """Write a record, whatever is there; some servers want to be told its revision."""
         if self._database.put({**fields, "_id": doc_id}):
             return

@@ -31,6 +31,7 @@ from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.dependents import Dependents, waits
 from picas.stores.couchdb.exchange import Exchanger
 from picas.stores.couchdb.library import Library
+from picas.stores.couchdb.live import Live
 from picas.stores.couchdb.pilots import Pilots
 from picas.stores.couchdb.queue import Queue
 from picas.stores.couchdb.scripts import COMPANION, CONFLICT, INDEX, all_of
@@ -38,6 +39,7 @@ from picas.stores.couchdb.server import Server, version_of
 from picas.stores.couchdb.transport import Http, Login
 from picas.stores.couchdb.waiting import Watcher
 from picas.stores.couchdb.writer import Writer, is_revision
+from picas.stores.live import LiveVerbs
 from picas.stores.steering import Pause
 from picas.views import MONITOR, Design, View
 
@@ -48,7 +50,7 @@ _PROMPT = 30.0
 _SWEEP_EVERY = 60.0
 
 
-class CouchStore(TokenStore):
+class CouchStore(LiveVerbs, TokenStore):
     """A pool in a CouchDB database, for any number of pilots anywhere."""
 
     capabilities = Capabilities(
@@ -62,6 +64,7 @@ class CouchStore(TokenStore):
         pauses_at_once=False,
         exact_digests=False,
         exact_numbers=False,
+        live_output=True,
     )
 
     def __init__(
@@ -90,6 +93,7 @@ class CouchStore(TokenStore):
         self._queue = Queue(prompt, self._library, self._dependents, crowd)
         self._exchanger = Exchanger(self._db, self._queue, self.now, self._dependents.release, crowded=copies > 1)
         self._pilots = Pilots(prompt, self.now, crowd)
+        self._live = Live(prompt, self.now, self._pilots)
         self._watcher = Watcher(lambda: Database(Http(address, login, clock)))
         self._swept_at = 0.0
         self.server: Server = Server(self._db, version, info, self._views_changed)
@@ -225,7 +229,8 @@ class CouchStore(TokenStore):
         return files.delete(self._db, token_id, name)
 
     def beat(self, record: PilotRecord) -> Beat:
-        return self._pilots.beat(record)
+        told = self._pilots.beat(record)
+        return replace(told, followed=self.followed(record.id)) if told.held and record.live else told
 
     def pilots(self) -> list[PilotRecord]:
         return self._pilots.listed()
@@ -237,6 +242,7 @@ class CouchStore(TokenStore):
         # First what it may hold without knowing, since nobody misses a pilot without a record.
         self._exchanger.give_back()
         self._pilots.forget(pilot)
+        self._live.forget(pilot)
 
     def pause(self, pause: Pause | None) -> None:
         self._pilots.pause(pause)

@@ -28,6 +28,7 @@ from picas.stores.base import (
     TokenStore,
     lost,
 )
+from picas.stores.live import Tail, asking, still_asking
 from picas.stores.memory.state import Pool
 from picas.stores.steering import Pause
 from picas.views import MONITOR, Design, View
@@ -40,7 +41,14 @@ _CHUNK_BYTES = 256 * 1024
 class MemoryStore(TokenStore):
     """A pool that lives as long as its process. Threads may share one handle; ``clock`` is the store's time."""
 
-    capabilities = Capabilities(durable=False, shared=False, atomic_load=True, note="gone when the process ends")
+    capabilities = Capabilities(
+        durable=False,
+        shared=False,
+        atomic_load=True,
+        live_output=True,
+        tells_followers=True,
+        note="gone when the process ends",
+    )
     url = "memory:"
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -147,7 +155,7 @@ class MemoryStore(TokenStore):
             mine = [row.doc for row in self._pool.held_by(record.id)]
         held = {doc["_id"]: lifecycle.fence_of(doc) for doc in mine}
         cancelled = frozenset(doc["_id"] for doc in mine if lifecycle.is_cancelled(doc))
-        return Beat(held=held, cancelled=cancelled, orders=orders)
+        return Beat(held=held, cancelled=cancelled, orders=orders, followed=self.followed(record.id))
 
     def pilots(self) -> list[PilotRecord]:
         with self._pool.step():
@@ -165,6 +173,33 @@ class MemoryStore(TokenStore):
     def forget(self, pilot: str) -> None:
         with self._pool.step():
             self._pool.pilots.pop(pilot, None)
+            self._pool.followers.pop(pilot, None)
+            self._pool.tails.pop(pilot, None)
+
+    def follow(self, pilot: str, token_id: str, seconds: float) -> bool:
+        with self._pool.step():
+            if pilot not in self._pool.pilots:
+                return False
+            until = self._pool.followers.get(pilot, {})
+            self._pool.followers[pilot] = asking(until, token_id, self._pool.clock(), seconds)
+            return True
+
+    def has_followers(self, pilot: str) -> bool:
+        return bool(self.followed(pilot))
+
+    def followed(self, pilot: str) -> frozenset[str]:
+        with self._pool.step():
+            return still_asking(self._pool.followers.get(pilot, {}), self._pool.clock())
+
+    def send_tails(self, pilot: str, tails: Sequence[Tail]) -> frozenset[str]:
+        with self._pool.step():
+            if pilot in self._pool.pilots:
+                self._pool.tails[pilot] = list(tails)
+        return self.followed(pilot)
+
+    def tails(self, pilot: str) -> list[Tail]:
+        with self._pool.step():
+            return list(self._pool.tails.get(pilot, ()))
 
     def pause(self, pause: Pause | None) -> None:
         with self._pool.step():

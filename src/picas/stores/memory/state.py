@@ -13,6 +13,7 @@ from picas.errors import Conflict, InvalidToken, NoSuchView, UsageError
 from picas.lifecycle import Doc, State
 from picas.selectors import Selector, matches
 from picas.stores.base import Claim, PilotRecord, Settlement, lost
+from picas.stores.live import Tail
 from picas.stores.memory.rows import File, Row, check, content, listed
 from picas.stores.steering import Pause
 from picas.tokens import Requirements
@@ -34,6 +35,8 @@ class Pool:
     def clear(self) -> None:
         self.rows: dict[str, Row] = {}
         self.pilots: dict[str, tuple[PilotRecord, float]] = {}
+        self.followers: dict[str, dict[str, float]] = {}
+        self.tails: dict[str, list[Tail]] = {}
         self.designs = {MONITOR.name: MONITOR}
         self.pause: Pause | None = None
         self._dependents: dict[str, dict[str, None]] = {}

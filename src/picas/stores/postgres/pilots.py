@@ -8,6 +8,7 @@ from typing import Any
 
 from picas.stores.base import Beat, PilotRecord
 from picas.stores.derived import read
+from picas.stores.live import still_asking
 from picas.stores.postgres import rows
 from picas.stores.postgres.connection import Database, Sql
 from picas.stores.records import Watch, beat_of, fields_of, record_of
@@ -17,7 +18,7 @@ __all__ = ["Pilots"]
 
 _BEAT = """INSERT INTO @pilots (id, record, beat_at) VALUES (%s, %s::json, clock_timestamp())
     ON CONFLICT (id) DO UPDATE SET record = excluded.record, beat_at = excluded.beat_at
-    RETURNING orders, extract(epoch FROM beat_at)::float8"""
+    RETURNING orders, extract(epoch FROM beat_at)::float8, followers"""
 _LISTED = """SELECT id, record::text, orders, extract(epoch FROM beat_at)::text,
     greatest(0, extract(epoch FROM clock_timestamp() - beat_at))::float8 FROM @pilots ORDER BY id"""
 
@@ -35,17 +36,17 @@ class Pilots:
     def beat(self, record: PilotRecord) -> Beat:
         """Renew the lease; what the pilot holds, what of that is cancelled, and its orders."""
 
-        def renew(sql: Sql) -> tuple[str, list[Any]]:
+        def renew(sql: Sql) -> tuple[str, frozenset[str], list[Any]]:
             sent = time.monotonic()
             told = sql.run(_BEAT, record.id, json.dumps(fields_of(record)))
             mine = sql.run("SELECT doc::text FROM @tokens WHERE pilot = %s", record.id)
-            orders, now = told.fetchone()
+            orders, now, followers = told.fetchone()
             self._database.set_clock(now, sent)
             rows.fold(sql)
-            return orders, mine.fetchall()
+            return orders, still_asking(followers, now), mine.fetchall()
 
-        orders, found = self._database.write(renew)
-        return beat_of((read(text) for (text,) in found), orders)
+        orders, followed, found = self._database.write(renew)
+        return beat_of((read(text) for (text,) in found), orders, followed)
 
     def listed(self) -> list[PilotRecord]:
         """All records, by id."""

@@ -7,7 +7,8 @@ for the indexes; waiting tokens have an index of their own, which stays as small
 ``waits`` has a row for each id that a held token waits for. ``tallies`` has a row for what each transaction changed in
 the number of tokens by state; their sum is the count, and pilots add rows together now and then. A file of up to 1 MiB
 lies in ``files.data``, a larger one in ``chunks``; a file without ``token`` is being written. While the pool is paused
-``meta`` says so.
+``meta`` says so. ``followers`` of a pilot says until when which of its tokens is followed, ``tails`` is what it sent of
+them: columns, since who has been given rights to a table has them to its new columns.
 """
 
 from __future__ import annotations
@@ -85,6 +86,9 @@ MIGRATIONS = (
     CREATE SEQUENCE @bell CACHE 1;
     """,
     "ALTER TABLE @meta ADD COLUMN pause json",
+    """
+    ALTER TABLE @pilots ADD COLUMN followers jsonb NOT NULL DEFAULT '{}', ADD COLUMN tails text;
+    """,
 )
 
 _VERBS = "SELECT, INSERT, UPDATE, DELETE"

@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import IO
 
 from picas import tokens
@@ -28,11 +29,13 @@ from picas.stores.base import (
 )
 from picas.stores.derived import STATES, read, state_number
 from picas.stores.inline import stub
+from picas.stores.live import LiveVerbs
 from picas.stores.postgres import checks, files, loading, rows, schema, server
 from picas.stores.postgres.address import Address
 from picas.stores.postgres.connection import Database, Sql
 from picas.stores.postgres.exchange import Exchanger
 from picas.stores.postgres.listening import Watcher
+from picas.stores.postgres.live import Live
 from picas.stores.postgres.pilots import Pilots
 from picas.stores.steering import Pause
 from picas.views import MONITOR, Design, View, no_handwritten
@@ -45,7 +48,7 @@ _DESIGNS_BELIEVED = 2.0
 """Seconds for which pilots remember the condition of the view that they claim from."""
 
 
-class PostgresStore(TokenStore):
+class PostgresStore(LiveVerbs, TokenStore):
     """A pool in a schema of a PostgreSQL database, for any number of pilots anywhere."""
 
     capabilities = Capabilities(
@@ -55,6 +58,8 @@ class PostgresStore(TokenStore):
         wakes_for_work_only=True,
         kept_counts=True,
         roles=True,
+        live_output=True,
+        tells_followers=True,
         note="PostgreSQL 14 and later; conditions with ~ are told by Python, not by the server",
     )
 
@@ -63,6 +68,8 @@ class PostgresStore(TokenStore):
         self.url = database.address.url
         self._exchanger = Exchanger(database)
         self._pilots = Pilots(database)
+        self._live = Live(database)
+        self.capabilities = replace(type(self).capabilities, tells_followers=not database.address.pooled)
         self._watcher = Watcher(database.address)
         self._known: dict[str, Design] = {}
         self._known_at = 0.0

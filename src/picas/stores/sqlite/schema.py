@@ -3,7 +3,8 @@
 A token is its JSON document (``doc``, with ``_id`` and ``_rev``); every other column is derived from it, for the
 indexes. ``waits`` has a row for each id that a held token waits for. A file of up to `INLINE_BYTES` lies in
 ``files.data``, a larger one in ``chunks``; a file without ``token`` is being written. ``meta`` has the row ``pause``
-while the pool is paused.
+while the pool is paused. ``followers`` has a row for each running token whose output somebody follows, ``tails`` what
+its pilot sent of it.
 """
 
 from __future__ import annotations
@@ -65,5 +66,17 @@ MIGRATIONS = (
         name  TEXT PRIMARY KEY,
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE followers (
+        pilot TEXT NOT NULL,
+        token TEXT NOT NULL,
+        until REAL NOT NULL,
+        PRIMARY KEY (pilot, token)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE tails (
+        pilot TEXT PRIMARY KEY,
+        tails TEXT NOT NULL
+    ) STRICT;
     """,
 )

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +29,8 @@ from picas.stores.base import (
 )
 from picas.stores.derived import STATES, read
 from picas.stores.inline import stub
-from picas.stores.sqlite import checks, exchange, files, loading, pilots, rows
+from picas.stores.live import Tail
+from picas.stores.sqlite import checks, exchange, files, live, loading, pilots, rows
 from picas.stores.sqlite.connection import SQLITE_VERSION, Database, Sql
 from picas.stores.steering import Pause
 from picas.views import MONITOR, Design, View, no_handwritten
@@ -46,6 +48,8 @@ class SqliteStore(TokenStore):
         durable=True,
         shared=True,
         atomic_load=True,
+        live_output=True,
+        tells_followers=True,
         note=f"SQLite {SQLITE_VERSION}; one machine; not on network file systems",
     )
 
@@ -55,6 +59,7 @@ class SqliteStore(TokenStore):
         self._designs: dict[str, Design] = {}
         self._designs_at = -1
         self._watcher = _Watcher(database.path)
+        self._called = live.Called()
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False) -> SqliteStore:
@@ -188,7 +193,8 @@ class SqliteStore(TokenStore):
 
     def beat(self, record: PilotRecord) -> Beat:
         with self._db.transaction() as sql:
-            return pilots.beat(sql, record)
+            told = pilots.beat(sql, record)
+        return replace(told, followed=self.followed(record.id)) if told.held else told
 
     def pilots(self) -> list[PilotRecord]:
         return pilots.listed(self._db)
@@ -200,6 +206,25 @@ class SqliteStore(TokenStore):
     def forget(self, pilot: str) -> None:
         with self._db.transaction() as sql:
             sql.execute("DELETE FROM pilots WHERE id=?", (pilot,))
+            live.forget(sql, pilot)
+
+    def follow(self, pilot: str, token_id: str, seconds: float) -> bool:
+        with self._db.transaction() as sql:
+            return live.follow(sql, pilot, token_id, seconds)
+
+    def has_followers(self, pilot: str) -> bool:
+        return self._called.look(self._db, pilot)
+
+    def followed(self, pilot: str) -> frozenset[str]:
+        return live.followed(self._db, pilot)
+
+    def send_tails(self, pilot: str, tails: Sequence[Tail]) -> frozenset[str]:
+        with self._db.transaction() as sql:
+            live.send(sql, pilot, tails)
+        return self.followed(pilot)
+
+    def tails(self, pilot: str) -> list[Tail]:
+        return live.tails(self._db, pilot)
 
     def pause(self, pause: Pause | None) -> None:
         with self._db.transaction() as sql:
