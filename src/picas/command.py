@@ -25,11 +25,13 @@ from picas.pilot.holdings import Holding, Holdings
 from picas.pilot.idleness import Idleness
 from picas.pilot.jobs import Job, Report
 from picas.pilot.lease import Lease
+from picas.pilot.live import Live
 from picas.pilot.offering import Offering
 from picas.pilot.options import Progress, RunOptions, RunReport
 from picas.pilot.settling import Settler
 from picas.pilot.signals import Signals
 from picas.pilot.tidying import remove
+from picas.pilot.usage import Gauge, Usage
 from picas.pool import Pool
 from picas.stores.base import Beat, Claim, PilotRecord, Settlement
 from picas.stores.steering import DRAIN
@@ -80,8 +82,11 @@ class CommandActor:
             view=str(self.options.view),
             job=job,
             ends_at=None if self._deadline is None else time.time() + self._deadline - time.monotonic(),
+            live=self._store.capabilities.live_output,
             **self._offering.record(),
         )
+        self._live = Live(self._store, self.id, self._settler)
+        self._gauge = Gauge()
         self._lease = Lease(pool, record, self._settler, self._idleness)
         self._progress_at = 0.0
         self._tidy: list[str] = []
@@ -256,12 +261,18 @@ class CommandActor:
     def _renew(self) -> None:
         """Renew the lease and look for pilots that let theirs run out, each when it is time."""
         counts, holdings = self._settler.counts, self._holdings
-        finished = counts.done + counts.failed
-        beat = self._lease.beat(running=holdings.running, holding=len(holdings), finished=finished)
+        running, finished = holdings.running, counts.done + counts.failed
+        beat = self._lease.beat(running=running, holding=len(holdings), finished=finished, usage=self._usage)
         if beat is not None:
             self._heed(beat)
+            self._live.hear(beat.followed)
+        self._live.step(holdings, self._crew)
         if self._lease.look():
             self._dry = False
+
+    def _usage(self) -> Usage:
+        busy = sum(holding.cores for holding in self._holdings if holding.sent)
+        return self._gauge.read(self._crew.pids, min(self._cores, busy))
 
     def _heed(self, beat: Beat) -> None:
         """Act on what the store tells of this pilot's claims."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picas.cli.output import Form, clean, form_for, is_terminal, print_json, print_rows, say
+from picas.cli.output import Form, form_for, is_terminal, print_json, print_rows, say
 from picas.cli.selecting import AllOption, PoolOption, TagOption, TokensArgument, WhereOption, matched, selection
 from picas.cli.session import open_pool
 from picas.errors import NothingMatched
@@ -87,13 +87,23 @@ def logs(
     token: Annotated[str, typer.Argument(help="The token's id.")],
     out: Annotated[bool, typer.Option("--out", help="Only standard output.")] = False,
     err: Annotated[bool, typer.Option("--err", help="Only standard error.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as it is written, until the token is done or failed.")
+    ] = False,
     pool: PoolOption = None,
 ) -> None:
     """Print what the command of a token wrote; exact bytes in a pipe, harmless text on a terminal."""
+    from picas.cli import tailing
+    from picas.lifecycle import State, state_of
+
     with open_pool(pool) as opened:
         doc = opened.get(token)
         if doc is None:
             raise NothingMatched(f"there is no token {token} in {opened.url}")
+        if follow and state_of(doc) not in (State.DONE, State.ERROR):
+            wanted = (("out", out or not err), ("err", err or not out))
+            tailing.follow(opened, token, tuple(name for name, is_wanted in wanted if is_wanted))
+            return
         streams = list(_streams(opened, doc, out=out or not err, err=err or not out))
         if not streams:
             say(f"token {token} wrote nothing" if doc.get("attempts") else f"token {token} has not been run")
@@ -114,7 +124,8 @@ def _streams(pool: Pool, doc: Doc, *, out: bool, err: bool) -> Iterator[tuple[st
 
 def _write(chunk: bytes) -> None:
     if is_terminal():
-        text = chunk.decode("utf-8", "replace")
-        sys.stdout.write("\n".join("\t".join(clean(cell) for cell in line.split("\t")) for line in text.split("\n")))
+        from picas.cli.tailing import harmless
+
+        sys.stdout.write(harmless(chunk.decode("utf-8", "replace")))
     else:
         sys.stdout.buffer.write(chunk)

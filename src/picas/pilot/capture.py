@@ -12,10 +12,13 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["INLINE_BYTES", "Capture"]
+__all__ = ["INLINE_BYTES", "TAIL_BYTES", "Capture"]
 
 INLINE_BYTES = 256 * 1024
 """Output up to this size stays in memory."""
+
+TAIL_BYTES = 32 * 1024
+"""The most that is told of a stream at once to who follows it."""
 
 _READ_BYTES = 1 << 20
 
@@ -74,6 +77,14 @@ class Capture:
         """Bytes that the output takes on the disk now."""
         return 0 if self._files is None or self.broken else self._files.on_disk
 
+    def recent(self, since: int, most: int) -> tuple[int, bytes]:
+        """What came from a place in the stream on, the last ``most`` bytes of that; and where that begins."""
+        wanted = min(self.size - since, most)
+        if wanted <= 0 or self.broken:
+            return self.size, b""
+        data = b"".join(self._parts)[-wanted:] if self._files is None else self._files.recent(wanted)
+        return self.size - len(data), data
+
     def _keep(self, data: bytes) -> None:
         self.size += len(data)
         if self._files is None and self.size <= min(INLINE_BYTES, self._cap):
@@ -104,6 +115,7 @@ class _Files:
         self._old: int | None = None
         self._new: int | None = None
         self._written = 0
+        self._has_gap = False
 
     def write(self, data: bytes) -> None:
         """Append; what was written longest ago after the head may go."""
@@ -141,6 +153,16 @@ class _Files:
         handles = (self._head, self._old, self._new)
         return sum(os.fstat(handle).st_size for handle in handles if handle is not None)
 
+    def recent(self, count: int) -> bytes:
+        """The last so many bytes; fewer when there are not so many without a gap."""
+        data = b""
+        for handle in (self._new, self._old, None if self._has_gap else self._head):
+            if handle is not None and len(data) < count:
+                size = os.fstat(handle).st_size
+                part = min(count - len(data), size)
+                data = os.pread(handle, part, size - part) + data
+        return data
+
     def discard(self) -> None:
         """Give back the room on the disk."""
         for handle in (self._head, self._old, self._new):
@@ -151,6 +173,7 @@ class _Files:
     def _turn(self) -> None:
         if self._old is not None:
             os.close(self._old)
+            self._has_gap = True
         self._old, self._new, self._written = self._new, _nameless(self._path.parent), 0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import picas
 from picas.config import without_secrets
-from picas.pilot.jobs import CANCEL, FULL, QUIT, Frames, Job, Report, pack, unpack, unpack_journal
+from picas.pilot.jobs import CANCEL, FULL, QUIT, TAIL, Frames, Job, Report, pack, unpack, unpack_journal
 from picas.pilot.tidying import remove
 from picas.process import become_subreaper, end_leftovers
 
@@ -39,6 +39,7 @@ class Crew:
         self._runners: dict[int, tuple[subprocess.Popen[bytes], Frames]] = {}
         self._folders: dict[int, Path] = {}
         self._lost: list[list[int]] = []
+        self._tails: list[tuple[int, int, bytes, int, bytes]] = []
         for number in range(size):
             self._start(number)
 
@@ -68,8 +69,27 @@ class Crew:
             if messages is None:
                 self._bury(handle)
                 continue
-            found.extend(Report(*fields) for message in messages for fields in message)
+            for message in messages:
+                if isinstance(message, tuple):
+                    self._tails.append(message)
+                else:
+                    found.extend(Report(*fields) for fields in message)
         return found
+
+    def ask_tails(self, places: Iterable[tuple[int, int, int]]) -> None:
+        """Ask for what jobs have written: by number, from a place in standard output and one in standard error on."""
+        for place in places:
+            self._tell((TAIL, *place))
+
+    def take_tails(self) -> list[tuple[int, int, bytes, int, bytes]]:
+        """Answers that have come: a job's number, and of each stream where the bytes begin, and these."""
+        tails, self._tails = self._tails, []
+        return tails
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the runners, whose descendants are the commands."""
+        return [process.pid for process, _ in self._runners.values()]
 
     def take_lost(self) -> list[list[int]]:
         """For each runner that has died since the last look: jobs whose reports died with it, the running one last."""

@@ -16,6 +16,7 @@ __all__ = [
     "FULL",
     "QUIT",
     "START_FAILED",
+    "TAIL",
     "Frames",
     "Job",
     "Report",
@@ -30,6 +31,8 @@ START_FAILED = 1000
 CANCEL = "cancel"
 FULL = "full"
 QUIT = "quit"
+TAIL = "tail"
+"""With a job's number and a place in each stream: what came from there on. The answer is a tuple, reports a list."""
 
 _LENGTH = struct.Struct("!I")
 _NUMBER = struct.Struct("<q")

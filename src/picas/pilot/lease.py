@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from picas.pilot.idleness import Idleness
 from picas.pilot.settling import Settler
+from picas.pilot.usage import Usage
 from picas.pool import Pool
 from picas.stores.base import Beat, PilotRecord
 
@@ -38,13 +40,14 @@ class Lease:
         self._beat_at = 0.0
         self._look_at = 0.0
 
-    def beat(self, *, running: int, holding: int, finished: int) -> Beat | None:
+    def beat(self, *, running: int, holding: int, finished: int, usage: Callable[[], Usage]) -> Beat | None:
         """Renew the lease when it is time, with what has changed of the record; what the store tells of it."""
         now = time.monotonic()
         if now < self._beat_at or self._settler.is_away:
             return None
         told: list[Beat] = []
-        self.record = replace(self.record, running=running, holding=holding, finished=finished)
+        used = usage()
+        self.record = replace(self.record, running=running, holding=holding, finished=finished, **vars(used))
         if not self._settler.guarded(lambda: told.append(self._pool.store.beat(self.record))):
             return None
         self._beat_at = now + self.record.lease / 3

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from picas.pilot.bounds import Bounds
-from picas.pilot.capture import Capture
-from picas.pilot.jobs import CANCEL, FULL, QUIT, START_FAILED, Frames, Job, Report, pack_journal, unpack
+from picas.pilot.capture import TAIL_BYTES, Capture
+from picas.pilot.jobs import CANCEL, FULL, QUIT, START_FAILED, TAIL, Frames, Job, Report, pack_journal, unpack
 from picas.pilot.watches import Growing, Quiet
 from picas.process import become_subreaper, end_group, end_leftovers, has_children
 
@@ -55,6 +55,7 @@ class Runner:
         self._results: list[Report] = []
         self._oldest = 0.0
         self._cancelled: dict[int, tuple[str, float]] = {}
+        self._long: int | None = None  # the number of the job that runs, once it has run for a moment
         self._quit = False
         self._away = False
         self._is_full = False
@@ -115,6 +116,16 @@ class Runner:
                 self._cancelled[number] = (why, grace)
             elif verb == FULL:
                 self._is_full = True
+            elif verb == TAIL and values[0] == self._long:
+                self._send_tail(*values)
+
+    def _send_tail(self, number: int, out_from: int, err_from: int) -> None:
+        try:
+            self._frames.send(
+                (number, *self._out.recent(out_from, TAIL_BYTES), *self._err.recent(err_from, TAIL_BYTES))
+            )
+        except OSError:
+            self._quit = self._away = True
 
     def _run(self, job: Job) -> Report:
         self._out.begin(job.output_cap)
@@ -198,9 +209,10 @@ class Runner:
             self._attend(poll.poll(timeout * 1000))
             ended, status, usage = os.wait4(pid, os.WNOHANG)
             if ended:
+                self._long = None
                 return status, usage, ending.why
             if poll is self._short_poll:
-                poll = self._long_poll
+                poll, self._long = self._long_poll, job.number
                 self._flush()
             asked = ("stopped", 0.0) if self._away else self._cancelled.get(job.number)
             if asked is None and (self._out.broken or self._err.broken):

@@ -18,7 +18,7 @@ LONGEST_FOLLOW = 300.0
 class Tail:
     """The last bytes that a token's command wrote to each stream in one attempt, and how many came before them."""
 
-    token_id: str
+    id: str
     fence: int
     out: bytes = b""
     out_at: int = 0

@@ -93,7 +93,7 @@ class CouchStore(LiveVerbs, TokenStore):
         self._queue = Queue(prompt, self._library, self._dependents, crowd)
         self._exchanger = Exchanger(self._db, self._queue, self.now, self._dependents.release, crowded=copies > 1)
         self._pilots = Pilots(prompt, self.now, crowd)
-        self._live = Live(prompt, self.now, self._pilots)
+        self._live: Live = Live(prompt, self.now, self._pilots)
         self._watcher = Watcher(lambda: Database(Http(address, login, clock)))
         self._swept_at = 0.0
         self.server: Server = Server(self._db, version, info, self._views_changed)

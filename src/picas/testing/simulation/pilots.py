@@ -37,6 +37,7 @@ class _Crew:
     """Runners of one pilot: each runs a command for as long as its plan says."""
 
     folder = Path("/nonexistent")
+    pids: Sequence[int] = ()
 
     def __init__(self, pilot: SimulatedPilot, size: int) -> None:
         self.alive = size
