@@ -156,8 +156,9 @@ class Follower:
     def _rest(self, doc: Doc, attempt: _Attempt) -> Iterator[Piece | Note]:
         """What the attempt left as files, from where it was told."""
         last = (doc.get("attempts") or [{}])[-1]
-        if attempt.pilot and last.get("fence") != attempt.fence:
-            return
+        has_ended = state_of(doc) in (State.DONE, State.ERROR)
+        if attempt.fence != (fence_of(doc) if has_ended else last.get("fence")):
+            return  # what lies there is of another attempt
         for stream, name in zip(STREAMS, log_names(self._id), strict=True):
             stub = (doc.get("_attachments") or {}).get(name)
             if stub is None:

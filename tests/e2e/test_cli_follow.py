@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import re
+import select
 import statistics
+import struct
 import subprocess
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -151,3 +157,82 @@ def test_top_shows_pilots_and_what_runs(picas: Cli) -> None:
 
     assert "t1" in shown
     assert re.search(r"locked\s+1", shown)
+
+
+class Terminal:
+    """A command on a terminal of so many rows and columns."""
+
+    def __init__(self, picas: Cli, *words: str, rows: int = 24, columns: int = 80) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        environ = {name: value for name, value in picas.environ.items() if name not in ("COLUMNS", "LINES")}
+        self.before = termios.tcgetattr(theirs)
+        self.theirs = theirs
+        self.process = subprocess.Popen(
+            picas.argv(words),
+            cwd=picas.folder,
+            env={**environ, "TERM": "xterm"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        self.shown = b""
+
+    def until(self, text: bytes, seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in self.shown:
+            assert time.monotonic() < deadline, self.shown
+            if select.select([self._ours], [], [], 0.1)[0]:
+                self.shown += os.read(self._ours, 65536)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
+    def close(self) -> None:
+        os.close(self._ours)
+        os.close(self.theirs)
+
+
+def test_top_on_a_terminal_ends_with_q_and_leaves_it_as_it_was(picas_here: Cli) -> None:
+    picas_here.ok("add", "--id", "t1", "--", "sleep", "60")
+    with pilot(picas_here):
+        terminal = Terminal(picas_here, "top", "--every", "0.5")
+        terminal.until(b"t1 ")
+        terminal.type(b"xq")
+        assert terminal.process.wait(20) == 0
+        terminal.until(b"\x1b[?1049l")
+        assert termios.tcgetattr(terminal.theirs) == terminal.before
+        terminal.close()
+        picas_here.ok("cancel", "t1", "--yes")
+
+
+def test_what_is_followed_on_a_terminal_moves_nothing(picas_here: Cli) -> None:
+    picas_here.ok(
+        "add", "--id", "t1", "--", "bash", "-c", r"sleep 2; printf '\033[2Jclear\n'; echo bad >&2; sleep 3; echo end"
+    )
+    with pilot(picas_here):
+        terminal = Terminal(picas_here, "logs", "-f", "t1")
+        terminal.until(b"token t1 is done")
+        assert terminal.process.wait(20) == 0
+        terminal.close()
+
+    assert b"\x1b[2J" not in terminal.shown
+    assert b"\\x1b[2Jclear\r\n" in terminal.shown
+    assert b"--- stderr\r\nbad\r\n" in terminal.shown
+    assert terminal.shown.count(b"end\r\n") == 1
+
+
+def test_a_pilot_that_is_killed_does_not_leave_who_follows_waiting(picas_here: Cli) -> None:
+    picas_here.ok(
+        "add", "--id", "t1", "--", "bash", "-c", "echo try $PICAS_FENCE; sleep $((PICAS_FENCE == 1 ? 60 : 1))"
+    )
+    with pilot(picas_here, "--lease", "2s") as first:
+        reader = Reader(picas_here, "t1")
+        until("the first try is seen", lambda: any(line == "try 1" for _, line in reader.lines), 30)
+        first.kill()
+        first.wait(10)
+        until("its end is told", lambda: reader.said("try 1 of token t1 is over"), 40)
+    with pilot(picas_here):
+        assert reader.ended() == 0, reader.notes
+
+    assert [line for _, line in reader.lines] == ["try 1", "try 2"]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from picas.errors import Conflict
 from picas.lifecycle import Claimant, Doc, Outcome, State, fence_of, state_of
 from picas.selectors import parse
-from picas.stores.base import Attachment, Claim, Exchange, PilotRecord, Settlement, TokenStore
+from picas.stores.base import Attachment, Claim, Exchange, PilotRecord, Settlement, Tail, TokenStore
 from picas.stores.steering import Pause
 from picas.testing.samples import TODO, claim, put
 from picas.views import Design
@@ -112,8 +112,21 @@ def _with_pilot(scene: Scene) -> None:
     scene.direct.beat(record())
 
 
+def _with_follower(scene: Scene) -> None:
+    _with_pilot(scene)
+    scene.direct.follow(PILOT, "a", 60)
+
+
+def _with_tails(scene: Scene) -> None:
+    _with_follower(scene)
+    scene.direct.send_tails(PILOT, [TAIL])
+
+
 def _with_view(scene: Scene) -> None:
     scene.direct.install(DESIGN)
+
+
+TAIL = Tail(id="a", fence=1, out=b"out", err=b"err", err_at=7)
 
 
 def record(pilot: str = PILOT, *, lease: float = 60.0, started_at: float = 0.0) -> PilotRecord:
@@ -189,6 +202,20 @@ def _check_order(scene: Scene, before: None, answer: bool, again: bool) -> None:
 def _check_paused(scene: Scene, before: None, answer: None, again: bool) -> None:
     assert scene.direct.paused() == PAUSE
     scene.direct.pause(None)
+
+
+def _check_nothing(scene: Scene, before: None, answer: Any, again: bool) -> None:
+    """It may be so or not."""
+
+
+def _check_followed(scene: Scene, before: None, answer: Any, again: bool) -> None:
+    assert answer in (True, {"a"})
+    assert scene.direct.followed(PILOT) == {"a"}
+
+
+def _check_tails(scene: Scene, before: None, answer: Any, again: bool) -> None:
+    assert answer in ({"a"}, [TAIL])
+    assert scene.direct.tails(PILOT) == [TAIL]
 
 
 def _check_forgotten(scene: Scene, before: None, answer: None, again: bool) -> None:
@@ -279,6 +306,17 @@ VERBS = {
     "forget": Verb("forget", lambda store, _: store.forget(PILOT), _check_forgotten, _with_pilot),
     "pause": Verb("pause", lambda store, _: store.pause(PAUSE), _check_paused),
     "paused": _reads("paused", lambda store: store.paused()),
+    "follow": Verb("follow", lambda store, _: store.follow(PILOT, "a", 60), _check_followed, _with_pilot),
+    "has_followers": Verb(
+        "has_followers",
+        lambda store, _: store.has_followers(PILOT),
+        lambda scene, before, answer, again: None,
+        _with_pilot,
+        reads=True,
+    ),
+    "followed": Verb("followed", lambda store, _: store.followed(PILOT), _check_followed, _with_follower, reads=True),
+    "send_tails": Verb("send_tails", lambda store, _: store.send_tails(PILOT, [TAIL]), _check_tails, _with_follower),
+    "tails": Verb("tails", lambda store, _: store.tails(PILOT), _check_tails, _with_tails, reads=True),
     "install": Verb("install", lambda store, _: store.install(DESIGN), _check_designs(["Monitor", "Large"])),
     "uninstall": Verb("uninstall", lambda store, _: store.uninstall("Large"), _check_designs(["Monitor"]), _with_view),
     "designs": _reads("designs", lambda store: store.designs()),

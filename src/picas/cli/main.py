@@ -19,8 +19,9 @@ from picas.errors import PicasError, StoreError, UsageError
 __all__ = ["app", "main"]
 
 _VERBS = {
-    "init": "making", "add": "adding", "run": "running", "status": "status", "ls": "looking", "show": "looking",
-    "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing", "hold": "changing",
+    "init": "making", "add": "adding", "run": "running", "status": "status", "top": "top", "ls": "looking",
+    "show": "looking", "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing",
+    "hold": "changing",
     "delete": "changing", "explain": "explaining", "pilot": "pilots", "view": "viewing", "pool": "pools",
     "user": "users", "config": "making", "doctor": "doctor",
 }  # fmt: skip
@@ -31,6 +32,7 @@ _HELP = {
     "add": "Add tokens: from lines, tables, ranges, sweeps, or one command.",
     "run": "Run a pilot here until nothing is left.",
     "status": "Show how the pool stands, once or live.",
+    "top": "Show pilots, what they run and use, live.",
     "ls": "List tokens.",
     "show": "Show tokens in full, as JSON.",
     "logs": "Print what the command of a token wrote.",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _STYLES = {"held": "dim", "todo": "", "locked": "yellow", "done": "green", "error": "red"}
-_RATE_OVER = 60.0
+RATE_OVER = 60.0
 
 
 @app.command()
@@ -101,14 +101,15 @@ def _drawn(picture: dict[str, Any], rate: float | None) -> Any:
     lost = len(picture["pilots"]) - len(alive)
     words = f"{len(alive)} pilot{'s' if len(alive) != 1 else ''}"
     words += f", {lost} lost" if lost else ""
-    lines.append(Text(words + _forecast(counts, rate)))
+    lines.append(Text(words + forecast(counts, rate)))
     lines += [
         Text(clean(f"  {p['id']}  {p['running']}/{p['cores']} running, {p['finished']} finished")) for p in alive[:8]
     ]
     return Group(*lines)
 
 
-def _forecast(counts: dict[str, int], rate: float | None) -> str:
+def forecast(counts: dict[str, int], rate: float | None) -> str:
+    """How fast it goes and when it will be over, as far as that is known; to go on with a line."""
     if rate is None:
         return ""
     left = counts["todo"] + counts["locked"]
@@ -136,9 +137,9 @@ def _watch(pool: Pool, view: str, every: float) -> None:
             picture = _picture(pool, view)
             counts = picture["counts"]
             ended.append((time.monotonic(), counts["done"] + counts["error"]))
-            while len(ended) > 2 and ended[0][0] < ended[-1][0] - _RATE_OVER:
+            while len(ended) > 2 and ended[0][0] < ended[-1][0] - RATE_OVER:
                 ended.popleft()
-            live.update(_drawn(picture, _rate(ended)), refresh=True)
+            live.update(_drawn(picture, rate_of(ended)), refresh=True)
             if (
                 not counts["todo"]
                 and not counts["locked"]
@@ -149,6 +150,7 @@ def _watch(pool: Pool, view: str, every: float) -> None:
             _recover(pool)
 
 
-def _rate(ended: deque[tuple[float, int]]) -> float | None:
+def rate_of(ended: deque[tuple[float, int]]) -> float | None:
+    """Tokens that ended per second, given how many had ended when; None before there is a second look."""
     (first_at, first), (last_at, last) = ended[0], ended[-1]
     return (last - first) / (last_at - first_at) if last_at > first_at else None

@@ -145,11 +145,6 @@ class Database:
         self._connected()
         return time.monotonic() + self._offset
 
-    @property
-    def connection(self) -> psycopg.Connection[Any]:
-        """The connection itself, made if it is not there; for what comes over it unasked."""
-        return self._connected()
-
     def set_clock(self, server: float, sent: float) -> None:
         """Note the server's time, as it was told to a question that was sent at ``sent`` (of `time.monotonic`)."""
         self._offset = server - (sent + time.monotonic()) / 2

@@ -10,7 +10,6 @@ import psycopg
 
 from picas.stores.live import Tail, asking, dump_tails, still_asking, tails_of
 from picas.stores.postgres.connection import Database, Sql
-from picas.stores.postgres.messages import translate
 
 __all__ = ["CHANNEL", "Live"]
 
@@ -47,19 +46,17 @@ class Live:
         """Whether a notice came, or could not: after the connection was made anew that counts as one."""
         if self._database.address.pooled:
             return False
-        try:
-            connection = self._database.connection
-            if connection is not self._connection:
-                connection.add_notify_handler(lambda notice: self._called.add(notice.payload))
-                connection.execute(f"LISTEN {CHANNEL}".encode())
-                self._connection = connection
-                return True
-            connection.pgconn.consume_input()
-            while (notice := connection.pgconn.notifies()) is not None:
-                self._called.add(notice.extra.decode())
-        except psycopg.Error as error:
-            self._connection = None
-            raise translate(error, self._database.address) from error
+        return self._database.read(lambda sql: self._hear(sql.connection, pilot))
+
+    def _hear(self, connection: psycopg.Connection[Any], pilot: str) -> bool:
+        if connection is not self._connection:
+            connection.add_notify_handler(lambda notice: self._called.add(notice.payload))
+            connection.execute(f"LISTEN {CHANNEL}".encode())
+            self._connection = connection
+            return True
+        connection.pgconn.consume_input()
+        while (notice := connection.pgconn.notifies()) is not None:
+            self._called.add(notice.extra.decode())
         came = pilot in self._called
         self._called.clear()
         return came
