@@ -272,7 +272,7 @@ class CommandActor:
 
     def _usage(self) -> Usage:
         busy = sum(holding.cores for holding in self._holdings if holding.sent)
-        return self._gauge.read(self._crew.pids, min(self._cores, busy))
+        return self._gauge.read(self._crew.pids, min(self._lease.record.cores, busy))
 
     def _heed(self, beat: Beat) -> None:
         """Act on what the store tells of this pilot's claims."""

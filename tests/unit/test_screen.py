@@ -23,7 +23,7 @@ def shown(width: int, height: int, pilots: int = 3, tokens: int = 3) -> list[str
             running=60,
             finished=12345,
             cpu=63.9,
-            memory=5 << 30,
+            memory_used=5 << 30,
             job={"a": "77"},
         )
         for n in range(pilots)

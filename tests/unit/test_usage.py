@@ -23,8 +23,8 @@ def test_the_whole_tree_below_a_runner_counts() -> None:
             usage = gauge.read([runner.pid], 1)
             used = usage.cpu or 0.0
         assert 0.05 <= used <= 2
-        assert usage.memory is not None
-        assert usage.memory > 1 << 20
+        assert usage.memory_used is not None
+        assert usage.memory_used > 1 << 20
         assert usage.busy == 1
     finally:
         os.killpg(runner.pid, 9)
@@ -35,4 +35,4 @@ def test_processes_that_are_gone_use_nothing() -> None:
     gauge = Gauge()
     gauge.read([], 0)
     usage = gauge.read([2**22 + 5], 0)
-    assert (usage.cpu, usage.memory) == (0.0, 0)
+    assert (usage.cpu, usage.memory_used) == (0.0, 0)

@@ -48,7 +48,7 @@ def pilot_row(record: PilotRecord, now: float) -> dict[str, Any]:
         "running": record.running,
         "finished": record.finished,
         "cpu": record.cpu,
-        "memory": record.memory,
+        "memory": record.memory_used,
         "job": " ".join(str(value) for value in record.job.values() if value),
     }
 

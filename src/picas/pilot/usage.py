@@ -27,7 +27,7 @@ class Usage:
 
     busy: int
     cpu: float | None = None
-    memory: int | None = None
+    memory_used: int | None = None
 
 
 class Gauge:

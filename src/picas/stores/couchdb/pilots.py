@@ -104,7 +104,7 @@ class Pilots:
 
     def pause(self, pause: Pause | None) -> None:
         """Have claims find nothing, or again what there is."""
-        self._write(_PAUSE, {"pause": pause_fields(pause) if pause else None})
+        self.write(_PAUSE, {"pause": pause_fields(pause) if pause else None})
         self.paused()
 
     def paused(self) -> Pause | None:
