@@ -58,7 +58,8 @@ class CommandActor:
         self._offering = Offering.here(self.options, os.environ)
         host, job = socket.gethostname(), jobid.job_ids(os.environ)
         self.id = f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
-        self._claimant = Claimant(pilot=self.id, hostname=host, job=job)
+        cores = int(self._offering.slots.offer.cores)
+        self._claimant = Claimant(pilot=self.id, hostname=host, cores=cores, job=job)
         self._holdings = Holdings(self._offering.slots)
         # Whoever watches pilots allows them a lease to come back after an outage.
         self._settler = Settler(self._store, keep.kept_folder(os.environ), min(30.0, self.options.lease / 3))

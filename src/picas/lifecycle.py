@@ -112,10 +112,11 @@ class Retry(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Claimant:
-    """Who claims: the pilot, its host, and the batch job it runs in (one of the ``*_job_id`` fields)."""
+    """Who claims: the pilot, its host and cores, and the batch job it runs in (one of the ``*_job_id`` fields)."""
 
     pilot: str
     hostname: str = ""
+    cores: int = 0
     job: Mapping[str, str | None] = field(default_factory=dict)
 
 

@@ -21,8 +21,8 @@ __all__ = ["app", "main"]
 _VERBS = {
     "init": "making", "add": "adding", "run": "running", "status": "status", "top": "top", "ls": "looking",
     "show": "looking", "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing",
-    "hold": "changing",
-    "delete": "changing", "explain": "explaining", "pilot": "pilots", "view": "viewing", "pool": "pools",
+    "hold": "changing", "delete": "changing", "explain": "explaining", "report": "reporting",
+    "pilot": "pilots", "view": "viewing", "pool": "pools",
     "user": "users", "config": "making", "doctor": "doctor",
 }  # fmt: skip
 """Each verb and the module of `picas.cli` that has it."""
@@ -42,6 +42,7 @@ _HELP = {
     "hold": "Take waiting tokens out of the reach of pilots, until they are reset.",
     "delete": "Delete tokens with their attachments.",
     "explain": "Say why a token is where it is, and what next.",
+    "report": "Tell what became of the pool, in words or as a timeline.",
     "pilot": "Pilots: run, list, drain, stop.",
     "view": "Views with a condition: add, list, remove.",
     "pool": "Pools: create, drop, copy, export, import, archive, check, pause, resume.",

@@ -136,6 +136,7 @@ def _attempt(doc: Doc, report: Report, claimant: Claimant) -> dict[str, Any]:
         "end": round(report.start + report.runtime, 3),
         "runtime": round(report.runtime, 4),
         "max_rss": report.max_rss,
+        "pilot_cores": claimant.cores,
     }
     for name, size in (("stdout_bytes", report.out_size), ("stderr_bytes", report.err_size)):
         if size:
