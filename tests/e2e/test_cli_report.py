@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def test_figures_words_and_a_picture(picas: Cli) -> None:
     titles = ["".join(one.itertext()) for one in ET.parse(picas.folder / "t.svg").iter(f"{SVG}title")]
     assert sum("\ndone, " in title for title in titles) == 12
     assert any(title.startswith("wide\ndone, ") and "2 slots" in title for title in titles)
-    assert [path.name for path in picas.folder.glob("*.part")] == []
+    assert list(picas.folder.glob(".*.svg.*")) == []
 
 
 def test_the_other_forms(picas_here: Cli) -> None:
@@ -97,15 +98,22 @@ def test_what_cannot_be(picas_here: Cli, words: tuple[str, ...], code: int, said
     assert len(answer.err.splitlines()) <= 2
 
 
-def test_a_picture_that_is_there_is_kept_when_the_disk_is_full(picas_here: Cli) -> None:
-    picas_here.ok("add", "--", "true")
+def test_a_picture_that_is_there_is_kept_when_there_is_no_room(picas_here: Cli) -> None:
+    times = [{"lock": at, "done": at + 90, "exit_code": 0} for at in range(1_700_000_000, 1_700_040_000, 100)]
+    lines = "".join(json.dumps({"_id": f"{number:0200d}", **ended}) + "\n" for number, ended in enumerate(times))
     picas_here.ok("report", "--timeline", "t.svg")
     before = (picas_here.folder / "t.svg").read_bytes()
-    (picas_here.folder / ".t.svg.part").symlink_to("/dev/full")
-    answer = picas_here("report", "--timeline", "t.svg")
-    assert answer.code == 4
-    assert "No space left" in answer.err
+    picas_here.ok("add", "--jsonl", "-", stdin=lines)
+    command = " ".join(picas_here.argv(["report", "--timeline", "t.svg"]))
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 64; {command}"], cwd=picas_here.folder, env=picas_here.environ, capture_output=True
+    )
+    assert done.returncode == 4
+    assert b"File too large" in done.stderr
     assert (picas_here.folder / "t.svg").read_bytes() == before
+    assert list(picas_here.folder.glob(".*")) == []
+    assert len(picas_here.ok("report", "--timeline", "t.svg").out) > 0
+    assert (picas_here.folder / "t.svg").stat().st_size > 64 * 1024
 
 
 def test_the_page_is_true(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -78,9 +79,10 @@ def _draw(summary: Summary, opened: Pool, path: Path) -> None:
     from picas.reports.timeline import timeline
     from picas.reports.words import pool_name
 
-    fresh = path.with_name(f".{path.name}.part")
+    # A new file: nobody's prepared link of that name is followed.
+    fresh = path.with_name(f".{path.name[:200]}.{os.urandom(6).hex()}")
     try:
-        with fresh.open("w", encoding="utf-8") as file:
+        with fresh.open("x", encoding="utf-8") as file:
             file.writelines(timeline(summary, pool_name(opened.url)))
         fresh.replace(path)
     except OSError:

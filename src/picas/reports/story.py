@@ -68,14 +68,20 @@ def _details(report: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield from _table("hosts", "host, done, other, core time, median runtime", hosts)
     pilots = [
-        [one["id"] or f"on {one['hostname']}", _cores(one), *_done(one), _hours(one["core_hours"]), part(one["busy"])]
+        [
+            one["id"] or f"on {one['hostname'] or 'an unknown host'}",
+            _cores(one),
+            *_done(one),
+            _hours(one["core_hours"]),
+            part(one["busy"]),
+        ]
         for one in report["pilots"]
     ]
     yield from _table("pilots", "pilot, cores, done, other, core time, busy", pilots)
 
 
 def _failure(one: Mapping[str, Any]) -> list[object]:
-    return [one["reason"], one["exit_code"] or "-", one["hostname"], one["attempts"], one["tokens_in_error"]]
+    return [one["reason"], one["exit_code"], one["hostname"], one["attempts"], one["tokens_in_error"]]
 
 
 def _done(one: Mapping[str, Any]) -> tuple[int, int]:
@@ -97,7 +103,7 @@ def _table(title: str, heads: str, rows: Sequence[Sequence[object]]) -> Iterator
     if not rows:
         return
     head = heads.split(", ")
-    cells = [[plain(str(cell)) for cell in row] for row in rows[:_ROWS]]
+    cells = [[plain(str(cell)) or "-" for cell in row] for row in rows[:_ROWS]]
     widths = [max(len(name), *(wide(row[place]) for row in cells)) for place, name in enumerate(head)]
     right = [isinstance(cell, int) for cell in rows[0]]
     yield ""
