@@ -27,9 +27,10 @@ BEGAN = 1.7e9
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One report: seconds, and MiB at most."""
+    """One report: seconds, those of them that it had a processor, and MiB at most."""
 
     seconds: float
+    cpu: float
     mib: float
 
 
@@ -78,7 +79,8 @@ def report(pool: Path, *words: str) -> Run:
     _, status, usage = os.wait4(child, 0)
     if status:
         raise RuntimeError(f"{' '.join(argv)}: exit code {os.waitstatus_to_exitcode(status)}")
-    return Run(seconds=time.monotonic() - before, mib=usage.ru_maxrss / 1024)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Run(seconds=time.monotonic() - before, cpu=cpu, mib=usage.ru_maxrss / 1024)
 
 
 def measure(count: int, folder: Path) -> list[list[str]]:
@@ -91,7 +93,17 @@ def measure(count: int, folder: Path) -> list[list[str]]:
     for what, words in (("figures", ()), ("figures and timeline", ("--timeline", str(picture)))):
         run = report(pool, *words)
         size = number(picture.stat().st_size / 1024) if words else "-"
-        rows.append([what, number(count), number(run.seconds, 1), number(count / run.seconds), number(run.mib), size])
+        rows.append(
+            [
+                what,
+                number(count),
+                number(run.seconds, 1),
+                number(run.cpu, 1),
+                number(count / run.seconds),
+                number(run.mib),
+                size,
+            ]
+        )
     return rows
 
 
@@ -105,7 +117,7 @@ def main() -> None:
         folder = Path(name)
         print(machine(folder))
         rows = [row for count in options.tokens for row in measure(count, folder)]
-    print(table(("picas report", "tokens", "seconds", "tokens/s", "memory MiB", "picture KiB"), rows))
+    print(table(("picas report", "tokens", "seconds", "CPU seconds", "tokens/s", "memory MiB", "picture KiB"), rows))
 
 
 if __name__ == "__main__":

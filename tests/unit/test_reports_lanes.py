@@ -5,11 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from picas.reports.attempts import Fate
 from picas.reports.lanes import Lanes, Span, TooManyLanes, place
+
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For machines that do much else meanwhile."""
 
 
 def span(name: str, start: float, end: float, width: int = 1, fate: Fate = Fate.DONE) -> Span:
@@ -29,6 +32,7 @@ def in_lane(lanes: Lanes, lane: int) -> list[tuple[float, float]]:
     return sorted((one.start, one.end) for one in lanes.placed if lane in one.lanes)
 
 
+@BUSY
 @given(spans=_SPANS, cores=st.integers(0, 6))
 def test_no_two_overlap_and_wide_ones_have_their_lanes(spans: list[Span], cores: int) -> None:
     lanes = place(spans, cores)
@@ -44,6 +48,7 @@ def test_no_two_overlap_and_wide_ones_have_their_lanes(spans: list[Span], cores:
         assert all(before[1] <= after[0] for before, after in pairwise(there))
 
 
+@BUSY
 @given(spans=_SPANS)
 def test_no_more_lanes_than_slots_were_taken_at_one_time(spans: list[Span]) -> None:
     certain = [one for one in spans if one.fate.certain]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from picas.reports.sketch import BINS, Load, Quantiles
 
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For machines that do much else meanwhile."""
 
+
+@BUSY
 @given(st.lists(st.floats(1e-6, 1e12), min_size=1), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
 def test_quantiles_are_within_a_hundredth(values: list[float], part: float) -> None:
     sketch = Quantiles()
@@ -27,6 +31,7 @@ _TIMES = st.floats(1e8, 4e9) | st.floats(1.7e9, 1.7e9 + 100)
 _SPANS = st.lists(st.tuples(_TIMES, _TIMES, st.integers(1, 8)), min_size=1, max_size=30)
 
 
+@BUSY
 @given(_SPANS)
 def test_loads_are_the_exact_integral_of_each_stretch(drawn: list[tuple[float, float, int]]) -> None:
     spans = [(min(a, b), max(a, b), level) for a, b, level in drawn]
@@ -45,6 +50,7 @@ def test_loads_are_the_exact_integral_of_each_stretch(drawn: list[tuple[float, f
         assert amount == pytest.approx(wanted, rel=1e-6, abs=1e-5 * load.width + 1e-4)
 
 
+@BUSY
 @given(st.lists(st.floats(1.7e9, 1.7e9 + 1e5), min_size=1, max_size=50))
 def test_no_event_is_lost_when_stretches_are_put_together(times: list[float]) -> None:
     load = Load()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from picas import lifecycle
@@ -16,6 +16,9 @@ from picas.reports.story import story
 from picas.reports.summary import Summary, figures, summarise
 from picas.reports.tally import Tally
 from picas.stores.base import PilotRecord
+
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For machines that do much else meanwhile."""
 
 T0 = 1.79e9
 P = Claimant(pilot="p1", hostname="n1", cores=4)
@@ -167,6 +170,7 @@ _RECORD = st.dictionaries(
 )
 
 
+@BUSY
 @given(
     st.lists(
         st.fixed_dictionaries(

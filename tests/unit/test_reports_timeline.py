@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from picas.lifecycle import Doc
@@ -70,7 +70,7 @@ _ANY = st.text(min_size=1, max_size=12) | st.sampled_from(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(names=st.lists(_ANY, min_size=1, max_size=4), pilot=_ANY, pool=_ANY)
 def test_ids_are_text_whatever_they_are(names: list[str], pilot: str, pool: str) -> None:
     docs = [token(name, 10 * number, 9, pilot=pilot) for number, name in enumerate(names)]
@@ -130,6 +130,7 @@ def test_without_attempts_one_by_one_a_pilot_is_a_strip() -> None:
     assert len(elements(text, "path", "done")) == 3
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1e9), st.integers(2, 12))
 def test_marks_are_round_few_and_within(length: float, most: int) -> None:
     marks = ticks(length, most)
