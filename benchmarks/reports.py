@@ -7,6 +7,7 @@ would; its memory is the largest resident size of its process.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import sys
@@ -21,6 +22,7 @@ from picas.lifecycle import Doc
 from picas.pool import connect
 from report import machine, number, numbers, table
 
+Spawn = multiprocessing.get_context("spawn")
 PILOTS, CORES = 50, 16
 BEGAN = 1.7e9
 
@@ -83,11 +85,21 @@ def report(pool: Path, *words: str) -> Run:
     return Run(seconds=time.monotonic() - before, cpu=cpu, mib=usage.ru_maxrss / 1024)
 
 
+def fill(pool: Path, count: int) -> None:
+    """Make a pool."""
+    with connect(str(pool), create=True) as opened:
+        opened.store.load(tokens(count))
+
+
 def measure(count: int, folder: Path) -> list[list[str]]:
     """Fill a pool, and report on it twice."""
     pool = folder / f"{count}.db"
-    with connect(str(pool), create=True) as opened:
-        opened.store.load(tokens(count))
+    # In a process of its own: a child's largest size is never told to be less than that of the one which spawned it.
+    filling = Spawn.Process(target=fill, args=(pool, count))
+    filling.start()
+    filling.join()
+    if filling.exitcode:
+        raise RuntimeError(f"filling {pool}: exit code {filling.exitcode}")
     picture = folder / "timeline.svg"
     rows = []
     for what, words in (("figures", ()), ("figures and timeline", ("--timeline", str(picture)))):
