@@ -25,6 +25,7 @@ QUESTIONS = {
     "durable": "what was acknowledged survives the process and the machine",
     "shared": "several processes can work on it at once",
     "atomic_load": "`add` adds all tokens or none",
+    "local": "it is on the pilots' own machine: a result that is settled is on its disk",
     "wakes_for_work_only": "idle pilots wake for tokens that came to wait only, not for every change",
     "strict_order": "of equal priority the oldest goes first, also among many pilots",
     "kept_counts": "counting all tokens reads none",

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from picas import jobid
-from picas.errors import InvalidToken, StoreUnavailable, UsageError
+from picas.errors import InvalidToken, UsageError
 from picas.lifecycle import Claimant, Outcome, Reason, fence_of
 from picas.pilot import keep, limits, sharing, work
 from picas.pilot.crew import Crew
@@ -30,6 +30,7 @@ from picas.pilot.offering import Offering
 from picas.pilot.options import Progress, RunOptions, RunReport
 from picas.pilot.settling import Settler
 from picas.pilot.signals import Signals
+from picas.pilot.spool import spool_of
 from picas.pilot.tidying import remove
 from picas.pilot.usage import Gauge, Usage
 from picas.pool import Pool
@@ -62,7 +63,9 @@ class CommandActor:
         self._claimant = Claimant(pilot=self.id, hostname=host, cores=cores, job=job)
         self._holdings = Holdings(self._offering.slots)
         # Whoever watches pilots allows them a lease to come back after an outage.
-        self._settler = Settler(self._store, keep.kept_folder(os.environ), min(30.0, self.options.lease / 3))
+        kept = keep.kept_folder(os.environ)
+        spool = spool_of(pool.store, kept, self.id, host)
+        self._settler = Settler(self._store, kept, min(30.0, self.options.lease / 3), spool)
         self._deadline = limits.deadline(self.options.max_time, os.environ)
         self._chance = random.Random(self.id)
         self._defence = Defence(self.options, self.id)
@@ -88,7 +91,7 @@ class CommandActor:
         )
         self._live = Live(self._store, self.id, self._settler)
         self._gauge = Gauge()
-        self._lease = Lease(pool, record, self._settler, self._idleness)
+        self._lease = Lease(pool, record, self._settler, self._idleness, kept)
         self._progress_at = 0.0
         self._tidy: list[str] = []
 
@@ -105,10 +108,11 @@ class CommandActor:
                 self._sign_off()
                 raise
             finally:
+                kept = self._settler.keep_rest()  # before the runners' files go, of which some belong to results
+                self._lease.close()
                 self._crew.close()
-                kept = self._settler.keep_rest()
         if kept:
-            raise StoreUnavailable(f"the pool is away; {kept} results are kept in {keep.kept_folder(os.environ)}")
+            raise keep.left_behind(kept, keep.kept_folder(os.environ))
         counts = self._settler.counts
         return RunReport(
             done=counts.done,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from picas.errors import ConfigError
 
-__all__ = ["MissingFile", "make_folder", "read_text", "replace", "write_new"]
+__all__ = ["MissingFile", "make_folder", "read_text", "replace", "sync", "write_new"]
 
 _MAX_BYTES = 1_000_000
 
@@ -86,3 +86,12 @@ def replace(path: Path, content: bytes) -> None:
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def sync(path: Path) -> None:
+    """Have what was written to a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

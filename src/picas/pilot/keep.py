@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 from urllib.parse import quote
 
+from picas.errors import StoreUnavailable
+from picas.files import make_folder, replace, sync
 from picas.lifecycle import Outcome, fence_of
 from picas.stores.base import Settlement
 
-__all__ = ["keep", "kept_folder"]
+__all__ = ["RESULT", "keep", "kept_folder", "left_behind"]
+
+RESULT = "result.json"
+"""The file in a kept result's folder that is written last."""
 
 
 def kept_folder(environ: dict[str, str] | os._Environ[str]) -> Path:
@@ -23,17 +29,35 @@ def kept_folder(environ: dict[str, str] | os._Environ[str]) -> Path:
     return Path(platformdirs.user_state_dir("picas")) / "spool"
 
 
+def left_behind(count: int, folder: Path) -> StoreUnavailable:
+    """The error with which a pilot ends that could not hand in all its results."""
+    hint = "the next pilot on this machine hands them in, or `picas pilot recover` does"
+    return StoreUnavailable(f"the pool is away; {count} results are kept in {folder}", hint=hint)
+
+
 def keep(settlement: Settlement, why: str, folder: Path) -> Path:
-    """Write a result and its files to a folder of its own, durably, before this returns; that folder."""
-    place = folder / f"{quote(settlement.doc['_id'], safe='')[:180]}.{fence_of(settlement.doc)}-{os.urandom(3).hex()}"
-    place.mkdir(mode=0o700, parents=True)
+    """Write a result and its files to a folder of its own, durably, before this returns; that folder.
+
+    The same result goes to the same folder, so that whoever died on the way may begin again.
+    """
+    text = json.dumps({"why": why, "token": settlement.doc, "outcome": _plain(settlement)}, ensure_ascii=False)
+    claim = json.dumps([settlement.doc, _plain(settlement)], sort_keys=True, ensure_ascii=False)
+    digest = hashlib.sha256(claim.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    place = folder / f"{quote(settlement.doc['_id'], safe='')[:180]}.{fence_of(settlement.doc)}-{digest}"
+    if (place / RESULT).exists():
+        return place
+    make_folder(place)
     for name, attachment in settlement.attachments.items():
         path = place / quote(name, safe=" ")
         if attachment.data is not None:
             path.write_bytes(attachment.data)
         elif attachment.path is not None and Path(attachment.path).exists():
             shutil.copyfile(attachment.path, path)
-    _write(place / "result.json", {"why": why, "token": settlement.doc, "outcome": _plain(settlement)})
+        if path.exists():
+            sync(path)
+    replace(place / RESULT, text.encode("utf-8", "surrogatepass"))
+    sync(place)
+    sync(folder)
     return place
 
 
@@ -43,11 +67,3 @@ def _plain(settlement: Settlement) -> dict[str, object]:
     if isinstance(outcome, Outcome):
         fields["reason"] = str(outcome.reason)
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in fields.items()}
-
-
-def _write(path: Path, value: object) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())

@@ -7,8 +7,10 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from picas.pilot.idleness import Idleness
+from picas.pilot.rescue import Rescue
 from picas.pilot.settling import Settler
 from picas.pilot.usage import Usage
 from picas.pool import Pool
@@ -25,16 +27,21 @@ log = logging.getLogger("picas.pilot")
 class Lease:
     """Beats three times per lease, and looks for silent pilots; each when it is time, and the store is there.
 
+    With ``kept``, where results are kept, those that dead pilots of this machine left there are handed in before.
+
     ``record`` is what the pilot says of itself, ``others`` those that were alive at the last look. Nothing may be
     claimed before it ``has_begun``: nobody would miss a pilot that was never heard of.
     """
 
-    def __init__(self, pool: Pool, record: PilotRecord, settler: Settler, idleness: Idleness) -> None:
+    def __init__(
+        self, pool: Pool, record: PilotRecord, settler: Settler, idleness: Idleness, kept: Path | None = None
+    ) -> None:
         self.record = record
         self.others: list[PilotRecord] = []
         self._pool = pool
         self._settler = settler
         self._idleness = idleness
+        self._rescue = Rescue(pool.store, kept, record.hostname) if kept is not None else None
         self._chance = random.Random(record.id)
         self._look_every = min(5.0, record.lease / 4)
         self._beat_at = 0.0
@@ -70,7 +77,15 @@ class Lease:
         """Something has come into the pool, which a pilot may claim and die with."""
         self._look_at = min(self._look_at, time.monotonic() + self._look_every)
 
+    def close(self) -> None:
+        """Leave what is not yet handed in of dead pilots' results to others."""
+        if self._rescue is not None:
+            self._rescue.close()
+
     def _recover(self) -> list[str]:
+        # First what dead pilots of this machine left: their tokens are not given back when they have results.
+        if self._rescue is not None:
+            self._rescue.look()
         pilots = self._pool.store.pilots()
         given_back = self._pool.recover(pilots)
         self._idleness.silent = [pilot.id for pilot in pilots if not pilot.alive and not pilot.lapsed]

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from picas.errors import Conflict, InvalidToken, StoreUnavailable
-from picas.lifecycle import Claimant, Doc, Outcome, State, fence_of, state_of
+from picas.lifecycle import Claimant, Doc, Outcome, State, state_of
 from picas.pilot.keep import keep
+from picas.pilot.spool import Spool, is_worth_keeping
+from picas.pilot.uploads import upload
 from picas.pilot.work import refused
 from picas.stores.base import Claim, Exchange, Settlement, TokenStore
 
@@ -22,7 +24,6 @@ log = logging.getLogger("picas.pilot")
 _AGE = 0.2
 """Seconds that a result waits at most for others to be settled with."""
 _BATCH = 256
-_STREAMED_BYTES = 1 << 20
 _LONGEST_PAUSE = 30.0
 
 
@@ -38,10 +39,20 @@ class Counts:
 
 
 class Settler:
-    """Settles results and claims tokens in one step; goes on trying while the store is away."""
+    """Settles results and claims tokens in one step; goes on trying while the store is away.
 
-    def __init__(self, store: TokenStore, folder: Path, longest_pause: float = _LONGEST_PAUSE) -> None:
+    Results are in the ``spool`` before the first try to settle them; where the store itself is on this machine's disk,
+    as soon as a try has failed. None: the store does not outlive this process either.
+    """
+
+    def __init__(
+        self, store: TokenStore, folder: Path, longest_pause: float = _LONGEST_PAUSE, spool: Spool | None = None
+    ) -> None:
         self.counts = Counts()
+        self._spool = spool
+        self._is_local = store.capabilities.local
+        self._unspooled: list[Settlement] = []
+        self._has_warned = False
         self._longest_pause = longest_pause
         self._store = store
         self._folder = folder
@@ -70,10 +81,14 @@ class Settler:
         if not self._finished:
             self._oldest = time.monotonic()
         self._finished.append(settlement)
+        self._unspooled.append(settlement)
 
     def is_due(self, *, nothing_running: bool) -> bool:
-        """Whether results should be settled now rather than together with more of them."""
-        if not self._finished or self.is_away:
+        """Whether results should be settled now rather than with more; they are on disk while they cannot be."""
+        if not self._finished:
+            return False
+        if self.is_away:
+            self.put_by()
             return False
         return nothing_running or len(self._finished) >= _BATCH or time.monotonic() - self._oldest >= _AGE
 
@@ -86,11 +101,17 @@ class Settler:
             self._finished = [ready for result in self._finished if (ready := self._upload(result)) is not None]
             answer = self._store.exchange(self._finished, claim)
 
+        if not self._is_local or self._failures:
+            self.put_by()
         if not self.guarded(act) or answer is None:
+            self.put_by()
             return None
         finished, self._finished = self._finished, []
+        self._unspooled = []
         for settlement, stored in zip(finished, answer.settled, strict=True):
             self._note(settlement, stored)
+        if self._spool is not None and not self._finished:
+            self._spool.forget()
         return answer.claimed
 
     def guarded(self, act: Callable[[], None]) -> bool:
@@ -109,36 +130,48 @@ class Settler:
         self._failures = 0
         return True
 
+    def put_by(self) -> None:
+        """Have all results on disk, before a try to settle them and while there can be none; else go on without."""
+        if self._spool is None or not self._unspooled:
+            return
+        try:
+            self._spool.write(self._unspooled)
+        except OSError as error:
+            if not self._has_warned:
+                words = (
+                    "results cannot be kept in %s until they are settled: %s; what is lost with this pilot runs again"
+                )
+                log.warning(words, self._spool.folder, error.strerror or error)
+            self._has_warned = True
+            return
+        self._unspooled = []
+
     def keep_rest(self) -> int:
-        """Put what could not be settled on disk; for the end of the pilot. How many results there were."""
-        kept = 0
-        for settlement in self._finished:
-            if not (isinstance(settlement.outcome, Outcome) and settlement.outcome.give_back):
-                place = keep(settlement, "the store was away", self._folder)
-                log.error("token %s: result not settled, kept in %s", settlement.doc["_id"], place)
-                kept += 1
+        """Leave on disk what could not be settled; for the end of the pilot. How many results there were."""
+        rest = [settlement for settlement in self._finished if is_worth_keeping(settlement)]
         self._finished = []
-        return kept
+        self.put_by()
+        if self._spool is None or self._unspooled:
+            for settlement in rest:
+                place = self._kept(settlement, "the store was away")
+                log.error("token %s: result not settled, %s", settlement.doc["_id"], place)
+        if self._spool is not None:
+            self._leave(self._spool, empty=not rest)
+        return len(rest)
+
+    def _leave(self, spool: Spool, *, empty: bool) -> None:
+        try:
+            (spool.close if empty else spool.release)()
+        except OSError as error:
+            log.error("the spool %s could not be left in good order: %s", spool.folder, error.strerror or error)
 
     def _upload(self, settlement: Settlement) -> Settlement | None:
-        """Send large files ahead in pieces; None when the token turns out to be no longer ours."""
-        if not settlement.attachments:
-            return settlement
-        small = dict(settlement.attachments)
-        for name, attachment in settlement.attachments.items():
-            path = Path(attachment.path) if attachment.path is not None else None
-            if path is None or path.stat().st_size <= _STREAMED_BYTES:
-                continue
-            token_id, fence = settlement.doc["_id"], fence_of(settlement.doc)
-            with path.open("rb") as file:
-                try:
-                    kind = attachment.content_type
-                    self._store.put_attachment(token_id, name, file, content_type=kind, fence=fence)
-                except Conflict as error:
-                    self._superseded(settlement, error)
-                    return None
-            del small[name]
-        return Settlement(doc=settlement.doc, outcome=settlement.outcome, attachments=small)
+        """Send large files ahead; None when the token turns out to be no longer ours."""
+        ready = upload(self._store, settlement)
+        if isinstance(ready, Conflict):
+            self._superseded(settlement, ready)
+            return None
+        return ready
 
     def _note(self, settlement: Settlement, stored: Doc | Conflict | InvalidToken) -> None:
         if isinstance(stored, InvalidToken):
@@ -161,5 +194,11 @@ class Settler:
         if isinstance(settlement.outcome, Outcome) and settlement.outcome.give_back:
             return
         self.counts.superseded += 1
-        place = keep(settlement, str(error), self._folder)
-        log.warning("%s; kept in %s", error, place)
+        log.warning("%s; %s", error, self._kept(settlement, str(error)))
+
+    def _kept(self, settlement: Settlement, why: str) -> str:
+        """Keep a result that no store takes; where, in words."""
+        try:
+            return f"kept in {keep(settlement, why, self._folder)}"
+        except OSError as error:
+            return f"it could not be kept: {error.strerror or error}"

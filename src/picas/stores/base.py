@@ -59,6 +59,8 @@ class Capabilities:
     """Several processes can work on it at once."""
     atomic_load: bool
     """`load` adds all documents or none."""
+    local: bool = False
+    """It is on this machine: what is settled is on its disk at once, or is away as long as the machine itself."""
     javascript: bool = False
     """It has views that people write in JavaScript, and users: `TokenStore.server` is there."""
     wakes_for_work_only: bool = False

@@ -45,6 +45,7 @@ class MemoryStore(TokenStore):
         durable=False,
         shared=False,
         atomic_load=True,
+        local=True,
         live_output=True,
         tells_followers=True,
         note="gone when the process ends",

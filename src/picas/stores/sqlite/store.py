@@ -48,6 +48,7 @@ class SqliteStore(TokenStore):
         durable=True,
         shared=True,
         atomic_load=True,
+        local=True,
         live_output=True,
         tells_followers=True,
         note=f"SQLite {SQLITE_VERSION}; one machine; not on network file systems",

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from picas import command
-from picas.pilot import settling
+from picas.pilot import rescue, settling
 from picas.stores.postgres import exchange, pilots
 from picas.testing.simulation.loop import BASE, Loop
 from picas.testing.simulation.network import carry_out
@@ -50,7 +50,25 @@ def outside(loop: Loop, chance: random.Random, kept: list[Any]) -> Iterator[None
         kept.append((settlement, why))
         return "a folder"
 
+    class Disk:
+        """A spool whose disk nobody looks at: the pilot writes to it as to a real one."""
+
+        folder = "a folder"
+
+        def __init__(self, *whose: Any) -> None:
+            del whose
+
+        def write(self, settlements: Any) -> None:
+            kept.extend((settlement, "spooled") for settlement in settlements)
+
+        def forget(self) -> None:
+            kept.clear()
+
+        release = close = forget
+
     with replaced(
+        (command, "spool_of", Disk),
+        (rescue, "folders", lambda _: iter(())),
         (command, "time", clock),
         (command, "os", machine),
         (command, "socket", host),
