@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from picas.lifecycle import State, fence_of, state_of
-from support import faults, pilots
+from support import faults, outages, pilots
 from support.checker import SIDE, check
 from support.couchdb_server import CouchServer
 from support.fault_proxy import Fault, FaultProxy, Rule
@@ -134,6 +134,10 @@ def _sit_out(scene: Scene, how: str, number: int, lease: float, seconds: float, 
     assert check(site, side=True) == {State.DONE: len(site.ids)}
     assert max(connects.values(), default=0) <= rate * seconds, connects
     assert requests <= rate * seconds * number
+
+
+def test_results_of_a_pilot_that_is_killed_in_the_outage(scene: Scene) -> None:
+    outages.kill_in_outage(scene.site, lambda: _go_away(scene, REFUSING), lambda: _come_back(scene))
 
 
 def _all_done(site: Site, ids: set[str]) -> bool:

@@ -18,7 +18,7 @@ from picas.lifecycle import Claimant, State, fence_of, state_of
 from picas.stores.base import Claim
 from picas.stores.postgres import PostgresStore, read_address
 from picas.testing.samples import TODO, put
-from support import pilots, postgres_faults
+from support import outages, pilots, postgres_faults
 from support import postgres_server as servers
 from support.checker import SIDE, check
 from support.pilots import Site, until
@@ -115,6 +115,18 @@ def _sit_out(site: Site, proxy: PostgresProxy, number: int, lease: float, second
 def test_three_pilots_sit_out_two_leases(site: Site, proxy: PostgresProxy) -> None:
     """F20: the server is away for two leases. Every command runs once, and every result is kept."""
     _sit_out(site, proxy, 3, 3.0, 6.0, "sleep 1")
+
+
+def test_results_of_a_pilot_that_is_killed_in_the_outage(site: Site, proxy: PostgresProxy) -> None:
+    outages.kill_in_outage(site, proxy.refuse, proxy.accept)
+
+
+def test_a_pilot_that_is_told_to_stop_in_the_outage_leaves_its_results(site: Site, proxy: PostgresProxy) -> None:
+    outages.stop_in_outage(site, proxy.refuse, proxy.accept)
+
+
+def test_results_that_come_too_late_are_kept(site: Site, proxy: PostgresProxy) -> None:
+    outages.come_too_late(site, proxy.refuse, proxy.accept)
 
 
 @pytest.mark.soak
