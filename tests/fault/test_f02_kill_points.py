@@ -14,7 +14,7 @@ from picas.lifecycle import State
 from support import kill_points, pilots
 from support.checker import SIDE, check
 from support.kill_points import POINTS, RECOVERY, Point
-from support.pilots import Site
+from support.pilots import Site, until
 from support.postgres_server import PostgresServer
 
 LARGE = 1_500_000
@@ -47,9 +47,9 @@ def _of(spooled: bool) -> list[str]:
     return [name for name, point in RECOVERY.items() if point.spooled is spooled]
 
 
-def _die(site: Site, point: Point) -> None:
+def _die(site: Site, point: Point, idle: float = 0.0) -> None:
     kill_points.aim(site, point)
-    pilot = site.pilot(cores=1, lease=1.0, grace=1.0)
+    pilot = site.pilot(cores=1, lease=1.0, grace=1.0, idle=idle)
     pilot.was_killed = True
     assert pilot.ended(30.0) == -signal.SIGKILL, f"not reached: {point}: {pilot.err_path.read_text()}"
 
@@ -59,12 +59,14 @@ def test_killed_at(site: Site, first: str, second: str) -> None:
     site.add(*[f"sleep 0.02; {SIDE}"] * 3, f"head -c {LARGE} /dev/zero; {SIDE}")
 
     _die(site, POINTS[first])
-    if not RECOVERY[second].spooled and first in ("after it signed off", "before the spool is removed"):
-        # Nothing is left to claim: what is there to do is to look for silent pilots.
-        second = "after silent pilots were looked for"
-    _die(site, RECOVERY[second])
+    _die(site, RECOVERY[second], idle=30.0)
     kill_points.aim(site, None)
-    report = site.pilot(cores=1, lease=1.0, grace=1.0).report(30.0)
+    pilot = site.pilot(cores=1, lease=1.0, grace=1.0, idle=30.0)
+    until("it works", lambda: pilot.pid in [record.pid for record in site.pool.pilots()], 30.0)
+    # Its own spool is there as long as it lives.
+    until("all are done", lambda: site.pool.count()[State.DONE] == 4 and len(kill_points.spools(site)) <= 1, 30.0)
+    pilot.signal(signal.SIGTERM)
+    report = pilot.report(30.0)
 
     assert check(site, side=True) == {State.DONE: 4}
     assert report["superseded"] == 0

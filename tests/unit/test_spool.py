@@ -13,7 +13,7 @@ from picas.lifecycle import Claimant, Doc, Outcome, Reason, State, fence_of, sta
 from picas.pilot import records
 from picas.pilot.inherited import Inherited, folders, open_spool
 from picas.pilot.keep import keep
-from picas.pilot.rescue import hand_in
+from picas.pilot.rescue import Rescue, hand_in
 from picas.pilot.spool import LARGE_BYTES, RESULTS, Spool
 from picas.pool import Pool
 from picas.stores.base import Attachment, Claim, Settlement
@@ -281,6 +281,28 @@ class TestHandingIn:
         assert scene.fates() == {"t1": "incomplete"}
         assert state_of(scene.doc("t1")) is State.LOCKED
         assert len(scene.kept()) == 1
+
+    def test_a_pilot_with_much_to_hand_in_goes_on_with_the_next_look(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not scene.pool.store.capabilities.durable:
+            pytest.skip("nothing outlives its process")
+        put(scene.pool.store, *(f"t{number:03}" for number in range(100)))
+        wish = Claim(view=TODO, count=100, claimant=Claimant(pilot=PILOT, hostname="node1"))
+        docs = scene.pool.store.exchange([], wish).claimed
+        spool = Spool(scene.root, PILOT, "node1", scene.pool.url)
+        spool.write([result(doc) for doc in docs])
+        spool.release()
+        rescue = Rescue(scene.pool.store, scene.root, "node1")
+        monkeypatch.setattr("picas.pilot.rescue._AT_A_TIME", -1.0)
+        looks = 1
+        while not rescue.look():
+            assert open_spool(spool.folder) == "its pilot lives, or somebody else is at it"
+            looks += 1
+        rescue.close()
+        assert looks > 10
+        assert scene.pool.count()[State.DONE] == len(docs) > 50
+        assert not spool.folder.exists()
 
     def test_of_two_results_of_a_claim_the_later_counts(self, scene: Scene) -> None:
         doc = scene.claim("t1")

@@ -84,8 +84,9 @@ class Lease:
 
     def _recover(self) -> list[str]:
         # First what dead pilots of this machine left: their tokens are not given back when they have results.
-        if self._rescue is not None:
-            self._rescue.look()
+        if self._rescue is not None and not self._rescue.look():
+            self._look_at = time.monotonic()
+            return []
         pilots = self._pool.store.pilots()
         given_back = self._pool.recover(pilots)
         self._idleness.silent = [pilot.id for pilot in pilots if not pilot.alive and not pilot.lapsed]

@@ -51,10 +51,13 @@ class Rescue:
         self._current: tuple[Inherited, Iterator[Fate]] | None = None
         self._told: set[str] = set()
 
-    def look(self) -> None:
-        """Hand in what there is, for a while; the next look goes on. StoreUnavailable when the store is away."""
+    def look(self) -> bool:
+        """Hand in what there is, for a while; False when the next look has to go on.
+
+        StoreUnavailable when the store is away.
+        """
         if not self._store.capabilities.durable:
-            return
+            return True
         until = time.monotonic() + _AT_A_TIME
         while (current := self._current or self._next()) is not None:
             self._current = current
@@ -63,7 +66,7 @@ class Rescue:
                 for fate in fates:
                     self._tell(spool, fate)
                     if time.monotonic() > until:
-                        return
+                        return False
             except StoreUnavailable:
                 self._drop()
                 raise
@@ -78,6 +81,7 @@ class Rescue:
                     "spool of pilot %s: %s; the rest was handed in, it is kept in %s", spool.pilot, spool.damage, place
                 )
             self._drop()
+        return True
 
     def close(self) -> None:
         """Leave the rest to the next."""
