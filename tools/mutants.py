@@ -189,7 +189,7 @@ MUTANTS = (
     ),
     Mutant(
         "no link as output",
-        "pilot/runner.py",
+        "pilot/handover.py",
         "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
         "os.O_RDONLY | os.O_NONBLOCK",
         f"{FAULT}/test_f51_f55_commands.py",

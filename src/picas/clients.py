@@ -21,8 +21,9 @@ from picas.iterators import pilot_id
 from picas.lifecycle import Doc, Outcome, Reason
 from picas.rows import OVERVIEW, Row, ViewResult, overview, rows_of
 from picas.stores import open_store
-from picas.stores.base import Claim, Exchange, Settlement, TokenStore, ViewServer
+from picas.stores.base import Claim, Exchange, Settlement, TokenStore
 from picas.stores.duck import couchdb_error
+from picas.stores.viewserver import ViewServer
 from picas.views import MONITOR, View
 
 __all__ = ["Client", "CouchDB", "Row", "ViewResult"]

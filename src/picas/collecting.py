@@ -51,7 +51,7 @@ class Collector:
     """The thread of an executor: puts calls into the pool, sees to the workers, and brings back results."""
 
     def __init__(self, pool: Pool) -> None:
-        self._twin = pool.store.twin
+        self._twin = pool.twin
         self._guard = threading.Condition()
         self._new: list[tuple[Doc, CallFuture]] = []
         self._crews: list[Workers] = []
@@ -93,7 +93,7 @@ class Collector:
 
     def _live(self) -> None:
         try:
-            with Pool(self._twin()) as pool, contextlib.ExitStack() as stack:
+            with self._twin() as pool, contextlib.ExitStack() as stack:
                 self._serve(pool, stack)
         except BaseException as error:  # noqa: BLE001 - whoever waits for a result learns of it
             with self._guard:

@@ -19,11 +19,12 @@ from picas import jobid
 from picas.errors import InvalidToken, UsageError
 from picas.lifecycle import Claimant, Outcome, Reason, fence_of
 from picas.pilot import keep, limits, sharing, work
+from picas.pilot.briefing import Briefing
 from picas.pilot.crew import Crew
 from picas.pilot.defence import Defence
 from picas.pilot.holdings import Holding, Holdings
 from picas.pilot.idleness import Idleness
-from picas.pilot.jobs import Job, Report
+from picas.pilot.jobs import Report
 from picas.pilot.lease import Lease
 from picas.pilot.live import Live
 from picas.pilot.offering import Offering
@@ -36,7 +37,6 @@ from picas.pilot.usage import Gauge, Usage
 from picas.pool import Pool
 from picas.stores.base import Beat, Claim, PilotRecord, Settlement
 from picas.stores.steering import DRAIN
-from picas.tokens import dumps
 
 __all__ = ["CommandActor", "Progress", "RunOptions", "RunReport"]
 
@@ -68,6 +68,7 @@ class CommandActor:
         self._settler = Settler(self._store, kept, min(30.0, self.options.lease / 3), spool)
         self._deadline = limits.deadline(self.options.max_time, os.environ)
         self._chance = random.Random(self.id)
+        self._briefing = Briefing(self.options, self._offering, self._holdings, self._deadline)
         self._defence = Defence(self.options, self.id)
         self._signals = 0
         self._signals_seen = 0
@@ -192,7 +193,7 @@ class CommandActor:
                 self._give_back(holding, Reason.TIME)
                 continue
             try:
-                job = self._job(holding)
+                job = self._briefing.job(holding, self._crew.folder)
             except InvalidToken as problem:
                 self._holdings.drop(holding.number)
                 outcome = work.refused(holding.doc, problem, self._claimant, time.time())
@@ -203,27 +204,6 @@ class CommandActor:
                 self._holdings.withdraw(holding)
                 return
             self._holdings.sent(holding)
-
-    def _job(self, holding: Holding) -> Job:
-        doc = holding.doc
-        argv = work.command_of(doc, self.options.command)
-        if any("\0" in word for word in argv):
-            raise InvalidToken(f"token {doc['_id']}: its command holds a NUL character")
-        environ = {b"PICAS_TOKEN_ID": doc["_id"].encode(), b"PICAS_FENCE": b"%d" % fence_of(doc)}
-        if self._deadline is not None:
-            environ[b"PICAS_DEADLINE"] = b"%d" % (time.time() + self._deadline - time.monotonic())
-        if self.options.workdir or self.options.attach:
-            base = self.options.workdir.absolute() if self.options.workdir else self._crew.folder / "work"
-            holding.folder = str(work.folder_of(base, doc))
-        limit, grace, cap = self.options.token_time or 0.0, self.options.grace, self.options.output_cap
-        bounds = None
-        if holding.kind:
-            limit = holding.limit or limit
-            grant = self._holdings.grant(holding)
-            environ |= self._offering.variables(holding, grant)
-            bounds = self._offering.bounds(grant)
-        quiet = work.quiet_limit(doc, self.options.quiet_limit)
-        return Job(holding.number, argv, environ, dumps(doc), limit, grace, cap, holding.folder, quiet, bounds)
 
     def _finish(self, report: Report) -> None:
         """Judge one command's end; its token is settled with the next exchange."""

@@ -52,7 +52,7 @@ class ViewIterator:
     """Base of the iterators; a subclass says in `claim_task` where the next token comes from."""
 
     database: Any = None
-    waits_for_resume = True
+    _waits_for_resume = True
     """Whether it waits while the pool is paused, instead of ending."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class ViewIterator:
     def _waited_for_resume(self, store: TokenStore) -> bool:
         """Whether the pool was paused, and goes on; a pilot of a paused pool does not take it for empty."""
         waited, look_at = False, 0.0
-        while self.waits_for_resume and not self.is_stopped():
+        while self._waits_for_resume and not self.is_stopped():
             if time.monotonic() >= look_at:
                 if (pause := _paused(store, waited)) is None:
                     return waited
@@ -174,7 +174,7 @@ class EndlessViewIterator(ViewIterator):
         super().__init__()
         self.iterator = view_iterator
         if isinstance(view_iterator, ViewIterator):
-            view_iterator.waits_for_resume = False  # it is asked again anyway, and this one knows when to end
+            view_iterator._waits_for_resume = False  # it is asked again anyway, and this one knows when to end
         self.sleep_sec = sleep_sec
         self.stop_callback = stop_callback
         self.stop_callback_args = stop_callback_args

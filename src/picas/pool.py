@@ -69,6 +69,12 @@ class Pool:
         self.opened_with: tuple[str, str | None, str] | None = None
         """Address, username and password that `connect` was given, for processes that are to open the same pool."""
 
+    def twin(self) -> Pool:
+        """The same pool, opened once more: for another thread, which closes it."""
+        twin = Pool(self.store.twin())
+        twin.opened_with = self.opened_with
+        return twin
+
     def __enter__(self) -> Pool:
         return self
 

@@ -127,7 +127,7 @@ class Workers:
         return _Worker(name=name, process=process)
 
     def _work_here(self, name: str) -> None:
-        with Pool(self.pool.store.twin()) as pool:
+        with self.pool.twin() as pool:
             FunctionActor(pool, self._functions, _options(self._options), name=name, stop=self._stop).run()
 
 

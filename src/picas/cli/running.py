@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+_AttachOption = Annotated[
+    list[str] | None, typer.Option(metavar="GLOB", help="Attach files of the work folder.", show_default=False)
+]
+_WorkdirOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Run each token in a folder of its own in here.")
+]
+
 
 @app.command()
 def run(
@@ -42,12 +49,8 @@ def run(
     idle: Annotated[str, typer.Option(metavar="TIME", help="Wait so long for new work.")] = "0s",
     max_scrub: Annotated[int, typer.Option(min=0, metavar="N", help="Tries after a failure.")] = 0,
     view: Annotated[str, typer.Option(metavar="VIEW", help="The view to claim from.")] = "Monitor/todo",
-    attach: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Attach files of the work folder.", show_default=False)
-    ] = None,
-    workdir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run each token in a folder of its own in here.")
-    ] = None,
+    attach: _AttachOption = None,
+    workdir: _WorkdirOption = None,
     lease: Annotated[str, typer.Option(metavar="TIME", help="Silence after which this pilot counts as lost.")] = "60s",
     output_cap: Annotated[str, typer.Option(metavar="SIZE", help="Most to keep of each output stream.")] = "1GiB",
     grace: Annotated[str, typer.Option(metavar="TIME", help="Time between TERM and KILL.")] = "10s",

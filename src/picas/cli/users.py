@@ -15,7 +15,7 @@ from picas.cli.session import address, ask_password, keep_password, opened
 from picas.errors import NothingMatched, Unsupported, UsageError
 
 if TYPE_CHECKING:
-    from picas.stores.base import ViewServer
+    from picas.stores.viewserver import ViewServer
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 user = typer.Typer(

@@ -14,7 +14,7 @@ from typing import Any
 
 import picas
 from picas.config import without_secrets
-from picas.pilot.jobs import CANCEL, FULL, QUIT, TAIL, Frames, Job, Report, pack, unpack, unpack_journal
+from picas.pilot.jobs import CANCEL, FULL, QUIT, TAIL, Frames, Job, Journal, Report, pack, unpack
 from picas.pilot.tidying import remove
 from picas.process import become_subreaper, end_leftovers
 
@@ -156,8 +156,7 @@ class Crew:
         self._poll.unregister(handle)
         frames.sock.close()
         process.wait()
-        journal = self._folders[handle] / "jobs"
-        self._lost.append(unpack_journal(journal.read_bytes()) if journal.exists() else [])
+        self._lost.append(Journal.read(self._folders[handle] / "jobs"))
         end_leftovers(spared={process.pid for process, _ in self._runners.values()})
 
     def _tell(self, message: Any) -> None:

@@ -6,9 +6,11 @@ Only the two halves of one pilot ever read this, both run by one interpreter; no
 from __future__ import annotations
 
 import marshal
+import mmap
+import os
 import socket
 import struct
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -19,11 +21,10 @@ __all__ = [
     "TAIL",
     "Frames",
     "Job",
+    "Journal",
     "Report",
     "pack",
-    "pack_journal",
     "unpack",
-    "unpack_journal",
 ]
 
 START_FAILED = 1000
@@ -35,7 +36,6 @@ TAIL = "tail"
 """With a job's number and a place in each stream: what came from there on. The answer is a tuple, reports a list."""
 
 _LENGTH = struct.Struct("!I")
-_NUMBER = struct.Struct("<q")
 
 pack = marshal.dumps
 unpack = marshal.loads
@@ -82,17 +82,41 @@ class Report(NamedTuple):
     leftovers: bool
 
 
-def pack_journal(numbers: Sequence[int]) -> bytes:
-    """The numbers of jobs as a runner notes them down for the event of its death."""
-    return struct.pack(f"<{len(numbers) + 1}q", len(numbers), *numbers)
+class Journal:
+    """What a runner has in hand, for the event of its death: jobs not yet reported, the one that runs last.
 
+    A file of integers, mapped, so that noting one down costs no system call: how many there are, and their numbers.
+    """
 
-def unpack_journal(data: bytes) -> list[int]:
-    """The numbers in a journal; none in an empty one."""
-    if len(data) < _NUMBER.size:
-        return []
-    (count,) = _NUMBER.unpack_from(data)
-    return list(struct.unpack_from(f"<{count}q", data, _NUMBER.size))
+    def __init__(self, path: Path) -> None:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(handle, mmap.PAGESIZE)
+            self._numbers = memoryview(mmap.mmap(handle, mmap.PAGESIZE)).cast("q")
+        finally:
+            os.close(handle)
+        self._count = 0
+
+    def begin(self, number: int) -> None:
+        """One more job is in hand."""
+        self._numbers[self._count + 1] = number
+        self._count += 1
+        self._numbers[0] = self._count
+
+    def reported(self, count: int) -> None:
+        """The first of them have been reported. At any moment what the file says may be too much, never too little."""
+        left = self._numbers[count + 1 : self._count + 1].tolist()
+        for place, number in enumerate(left, 1):
+            self._numbers[place] = number
+        self._count = self._numbers[0] = len(left)
+
+    @staticmethod
+    def read(path: Path) -> list[int]:
+        """The numbers in the file of a runner that has ended."""
+        if not path.exists():
+            return []
+        numbers = memoryview(path.read_bytes()).cast("q")
+        return numbers[1 : numbers[0] + 1].tolist() if len(numbers) else []
 
 
 class Frames:

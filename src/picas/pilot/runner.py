@@ -12,10 +12,8 @@ import ctypes
 import gc
 import os
 import select
-import shutil
 import signal
 import socket
-import stat
 import sys
 import time
 from pathlib import Path
@@ -23,14 +21,13 @@ from typing import Any
 
 from picas.pilot.bounds import Bounds
 from picas.pilot.capture import TAIL_BYTES, Capture
-from picas.pilot.jobs import CANCEL, FULL, QUIT, START_FAILED, TAIL, Frames, Job, Report, pack_journal, unpack
+from picas.pilot.handover import OutputFile, TokenFile
+from picas.pilot.jobs import CANCEL, FULL, QUIT, START_FAILED, TAIL, Frames, Job, Journal, Report, unpack
+from picas.pilot.patience import Patience
 from picas.pilot.watches import Growing, Quiet
 from picas.process import become_subreaper, end_group, end_leftovers, has_children
 
-__all__ = ["MAX_OUTPUT_JSON", "main"]
-
-MAX_OUTPUT_JSON = 4_000_000
-"""Bytes of ``PICAS_OUTPUT`` that are read."""
+__all__ = ["main"]
 
 _SHORT = 0.005
 """Seconds for which a command is left alone: most short ones end within, and cost one wake-up only."""
@@ -45,11 +42,11 @@ class Runner:
         self._jobs = jobs
         self._frames = Frames(control)
         self._home = self._here = os.getcwd()
-        self._token = _TokenFile(str(folder / "token.json"))
-        self._output = str(folder / "output.json")
+        self._token = TokenFile(str(folder / "token.json"))
+        self._output = OutputFile(str(folder / "output.json"))
         self._out = Capture(spill / f"{folder.name}.out")
         self._err = Capture(spill / f"{folder.name}.err")
-        self._journal = os.open(folder / "jobs", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._journal = Journal(folder / "jobs")
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._child_signal = _signal_handle(signal.SIGCHLD)
         self._results: list[Report] = []
@@ -60,9 +57,15 @@ class Runner:
         self._away = False
         self._is_full = False
         self._growing = Growing()
-        self._base = {**os.environb, b"PICAS_TOKEN": self._token.path.encode(), b"PICAS_OUTPUT": self._output.encode()}
+        self._base = {
+            **os.environb,
+            b"PICAS_TOKEN": self._token.path.encode(),
+            b"PICAS_OUTPUT": self._output.path.encode(),
+        }
         self._idle_poll = _poll(jobs.fileno(), control.fileno())
-        self._short_poll = _poll(self._child_signal, control.fileno())
+        self._told = _poll(control.fileno())
+        self._patience = Patience(_SHORT)
+        self._pipes = _poll(self._out.reader, self._err.reader)
         self._long_poll = _poll(self._child_signal, control.fileno(), self._out.reader, self._err.reader)
 
     def loop(self) -> None:
@@ -83,6 +86,7 @@ class Runner:
         try:
             data = self._jobs.recv(1 << 20, socket.MSG_DONTWAIT)
         except BlockingIOError:
+            self._patience.rest()
             self._flush()
             ready = self._idle_poll.poll()
             if any(handle == self._frames.sock.fileno() for handle, _ in ready):
@@ -102,6 +106,8 @@ class Runner:
             self._frames.send([tuple(result) for result in results])
         except OSError:
             self._quit = self._away = True
+            return
+        self._journal.reported(len(results))
 
     def _listen(self) -> None:
         messages = self._frames.receive()
@@ -128,15 +134,15 @@ class Runner:
             self._quit = self._away = True
 
     def _run(self, job: Job) -> Report:
+        self._journal.begin(job.number)
         self._out.begin(job.output_cap)
         self._err.begin(job.output_cap)
-        if self._short_poll.poll(0):
-            self._listen_if_told()
+        if self._told.poll(0):
+            self._listen()
         start = time.time()
         if job.number in self._cancelled:
             return self._report(job, -signal.SIGTERM, self._cancelled.pop(job.number)[0], start, 0.0, 0)
         begun = time.monotonic()
-        self._note_down(job.number)
         bounds = None
         try:
             if job.bounds is None:
@@ -157,8 +163,9 @@ class Runner:
             end_group(pid, signal.SIGKILL)
             if not end_leftovers():
                 sys.stderr.write(f"picas: a process left by job {job.number} cannot be ended\n")
-        self._out.drain()
-        self._err.drain()
+        if self._pipes.poll(0):
+            self._out.drain()
+            self._err.drain()
         if leftovers:
             self._renew_pipes()
         self._cancelled.pop(job.number, None)
@@ -170,11 +177,6 @@ class Runner:
             killed, peak = bounds.close()
             why, most = why or ("memory" if killed else ""), max(most, peak)
         return self._report(job, code, why, start, runtime, most, leftovers)
-
-    def _note_down(self, number: int) -> None:
-        """Which jobs would be lost with this process: those whose reports are still here, and the one now begun."""
-        numbers = [*(report.number for report in self._results), number]
-        os.pwrite(self._journal, pack_journal(numbers), 0)
 
     def _spawn(self, job: Job) -> int:
         self._token.write(job.token.encode())
@@ -188,7 +190,7 @@ class Runner:
                 (os.POSIX_SPAWN_DUP2, self._out.writer, 1),
                 (os.POSIX_SPAWN_DUP2, self._err.writer, 2),
             ],
-            setsid=True,
+            setpgroup=0,
             setsigmask=(),
             setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM),
         )
@@ -203,17 +205,20 @@ class Runner:
 
     def _wait(self, job: Job, pid: int, begun: float, bounds: Bounds | None) -> tuple[int, Any, str]:
         """Wait for the command, take its output, and end it when its time is over or somebody says so."""
-        poll, timeout, ending = self._short_poll, _SHORT, _Ending(pid, job, begun)
+        self._patience.wait(pid, begun + _SHORT)
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            return status, usage, ""
+        self._long = job.number
+        self._flush()
+        timeout, ending = 0.0, _Ending(pid, job, begun)
         quiet = Quiet(job.quiet, begun) if job.quiet else None
         while True:
-            self._attend(poll.poll(timeout * 1000))
+            self._attend(self._long_poll.poll(timeout * 1000))
             ended, status, usage = os.wait4(pid, os.WNOHANG)
             if ended:
                 self._long = None
                 return status, usage, ending.why
-            if poll is self._short_poll:
-                poll, self._long = self._long_poll, job.number
-                self._flush()
             asked = ("stopped", 0.0) if self._away else self._cancelled.get(job.number)
             if asked is None and (self._out.broken or self._err.broken):
                 asked = ("disk", job.grace)
@@ -243,16 +248,14 @@ class Runner:
             else:
                 self._listen()
 
-    def _listen_if_told(self) -> None:
-        if any(handle != self._child_signal for handle, _ in self._short_poll.poll(0)):
-            self._listen()
-
     def _renew_pipes(self) -> None:
         """Whoever escaped could still write into the old ones."""
         for capture in (self._out, self._err):
-            self._long_poll.unregister(capture.reader)
+            for poll in (self._pipes, self._long_poll):
+                poll.unregister(capture.reader)
             capture.abandon()
-            self._long_poll.register(capture.reader, select.POLLIN)
+            for poll in (self._pipes, self._long_poll):
+                poll.register(capture.reader, select.POLLIN)
 
     def _report(
         self, job: Job, code: int, why: str, start: float, runtime: float, max_rss: int, leftovers: bool = False
@@ -268,49 +271,9 @@ class Runner:
             self._out.size,
             self._err.result(),
             self._err.size,
-            self._take_output(),
+            self._output.take(),
             leftovers,
         )
-
-    def _take_output(self) -> bytes | None:
-        """What the command wrote to ``PICAS_OUTPUT``: a regular file of its own, no link to somebody else's."""
-        try:
-            handle = os.open(self._output, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError:
-            _remove(self._output)
-            return b""
-        data = _read_regular(handle)
-        _remove(self._output)
-        return data
-
-
-class _TokenFile:
-    """The file that ``PICAS_TOKEN`` names: written over for each token, which costs a third of making it anew."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._renew()
-
-    def write(self, data: bytes) -> None:
-        """Make this the content; of a new file when a command removed the old one or put another in its place."""
-        try:
-            same = os.stat(self.path, follow_symlinks=False).st_ino == self._number
-        except OSError:
-            same = False
-        if not same:
-            os.close(self._handle)
-            self._renew()
-        os.pwrite(self._handle, data, 0)
-        os.ftruncate(self._handle, len(data))
-
-    def _renew(self) -> None:
-        _remove(self.path)
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._handle = os.open(self.path, flags, 0o600)
-        self._number = os.fstat(self._handle).st_ino
 
 
 class _Ending:
@@ -351,28 +314,6 @@ def main(jobs: int, control: int, folder: str, spill: str) -> None:
         runner.loop()
     finally:
         end_leftovers()
-
-
-def _read_regular(handle: int) -> bytes:
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return b""
-        data = b""
-        while len(data) <= MAX_OUTPUT_JSON and (part := os.read(handle, MAX_OUTPUT_JSON + 1 - len(data))):
-            data += part
-        return data
-    finally:
-        os.close(handle)
-
-
-def _remove(path: str) -> None:
-    """Whatever a command put there, gone."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _signal_handle(number: int) -> int:

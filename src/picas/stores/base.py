@@ -1,7 +1,7 @@
 """The contract between picas and a database: `TokenStore`, about a dozen verbs on many documents at once.
 
-Values go in and out, never types of a driver; errors are those of `picas.errors`. What can be derived from these
-verbs is written once, in `picas.pool`. A store is done when the suite in `picas.testing` passes on it.
+Values go in and out, never types of a driver; errors are those of `picas.errors`. What can be derived from them is
+in `picas.pool`. A store is done when the suite in `picas.testing` passes on it.
 
 Rules for every store:
 
@@ -9,7 +9,7 @@ Rules for every store:
   revision is the one given. The *fence* is what makes settling safe: `exchange` applies an outcome to the
   document as it is stored now, whatever its revision, if and only if the claim is still in force
   (`lifecycle.holds`), and answers `ClaimLost` for that row otherwise, changing nothing.
-- Time is the store's: `now`, the times in claims, and the silence of pilots come from one clock per store.
+- Time is the store's: `now`, times in claims, and the silence of pilots come from one clock per store.
 - A token that waits for others (``after``) becomes ready in the same step in which the last of them is done.
 - A store belongs to the thread that opened it; only `wait` may be called from another.
 """
@@ -44,7 +44,6 @@ __all__ = [
     "Settlement",
     "Tail",
     "TokenStore",
-    "ViewServer",
     "lost",
 ]
 
@@ -154,10 +153,9 @@ class PilotRecord:
     ``stop``. ``silent`` is for how long nothing was heard by the store's clock; ``watched`` for how long whoever asks
     has seen that itself, where pilots and store can lose sight of each other, else it is without end. ``holding`` is
     how many claims the pilot knows of, None when it does not say: one that says 0 need not be told of any. ``memory``
-    (bytes), ``gpus`` (how many) and ``offers`` (resources by name) are what it shares out, ``ends_at`` (unix seconds)
-    when it must end, None for what it does not say. ``live`` pilots send what their commands write to who follows them.
-    ``busy`` are the cores that its commands were given, ``cpu`` those that they used on average since the last beat,
-    ``memory_used`` the bytes they hold.
+    (bytes), ``gpus`` (how many), ``offers`` (by name) are what it shares out, ``ends_at`` (unix seconds) when it must
+    end, None for what it does not say. ``live`` pilots send what commands write to who follows them. ``busy`` cores are
+    given to commands, which used ``cpu`` on average since the last beat and hold ``memory_used`` bytes.
     """
 
     id: str
@@ -238,8 +236,7 @@ class TokenStore(Pausable):
     def load(self, docs: Iterable[Doc]) -> Loaded:
         """Add any number of documents from an iterator, in flat memory; existing ids are left as they are.
 
-        An id that comes twice is InvalidToken: one of the two would be lost.
-        With ``capabilities.atomic_load`` an exception, from the iterator too, leaves nothing added.
+        An id that comes twice is InvalidToken. With ``capabilities.atomic_load`` an exception leaves nothing added.
         """
 
     @abstractmethod

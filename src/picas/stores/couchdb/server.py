@@ -7,10 +7,10 @@ from typing import Any
 
 from picas.errors import Conflict, PicasError, StoreFailure
 from picas.rows import Row
-from picas.stores.base import ViewServer
 from picas.stores.couchdb.database import Database
 from picas.stores.couchdb.library import Library
 from picas.stores.couchdb.users import Users
+from picas.stores.viewserver import ViewServer
 
 __all__ = ["Server", "version_of"]
 

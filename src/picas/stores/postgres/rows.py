@@ -8,6 +8,7 @@ that end two of them at once both look whether that was the last: they take turn
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -48,6 +49,7 @@ _UPDATE_CURRENT = f"""UPDATE @tokens t {_SET} FROM {_GIVEN}, unnest(%s::text[]))
 _MET = """SELECT t.id, t.doc::text FROM @tokens t WHERE t.id = ANY(%s) AND t.state = 5 AND NOT EXISTS (
     SELECT FROM @waits w LEFT JOIN @tokens o ON o.id = w.needs WHERE w.id = t.id AND o.state IS DISTINCT FROM 3)"""
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _WIDTH = len(STATES)
 _SUM = "ARRAY[" + ", ".join(f"coalesce(sum(counts[{place}]), 0)::bigint" for place in range(1, _WIDTH + 1)) + "]"
 _COUNTS = f"SELECT {_SUM} FROM @tallies"
@@ -129,6 +131,17 @@ def add(sql: Sql, docs: Sequence[Doc], *, as_given: bool = False) -> dict[str, s
     revs = {doc["_id"]: doc["_rev"] for doc in added}
     follow(sql, [(None, doc) for doc in added], revs)
     return revs
+
+
+def storable(names: Sequence[str]) -> list[str]:
+    """Those names that the server can be asked for: it has no text with NUL or a lone surrogate."""
+    return [name for name in names if not _UNSTORABLE.search(name)]
+
+
+def locked(sql: Sql, ids: Sequence[str]) -> dict[str, Doc]:
+    """Documents by id, kept from changing until the transaction ends."""
+    query = "SELECT id, doc::text FROM @tokens WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+    return {token_id: read(text) for token_id, text in sql.rows(query, storable(ids))}
 
 
 def replace(sql: Sql, changes: Sequence[tuple[int, Doc]], *, checked: bool = False) -> list[Doc]:

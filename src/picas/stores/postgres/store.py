@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +42,6 @@ from picas.views import MONITOR, Design, View, no_handwritten
 __all__ = ["PostgresStore"]
 
 _BATCH = 500
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _DESIGNS_BELIEVED = 2.0
 """Seconds for which pilots remember the condition of the view that they claim from."""
 
@@ -119,7 +117,7 @@ class PostgresStore(LiveVerbs, TokenStore):
         return loaded
 
     def get(self, ids: Sequence[str]) -> list[Doc | None]:
-        found = dict(self._db.rows("SELECT id, doc::text FROM @tokens WHERE id = ANY(%s)", _storable(ids)))
+        found = dict(self._db.rows("SELECT id, doc::text FROM @tokens WHERE id = ANY(%s)", rows.storable(ids)))
         return [read(found[token_id]) if token_id in found else None for token_id in ids]
 
     def update(self, docs: Sequence[Doc]) -> list[str | Conflict]:
@@ -128,7 +126,7 @@ class PostgresStore(LiveVerbs, TokenStore):
 
         def replace(sql: Sql) -> list[str | Conflict]:
             answers: list[str | Conflict] = []
-            stored = _locked(sql, [doc["_id"] for doc in docs])
+            stored = rows.locked(sql, [doc["_id"] for doc in docs])
             changes: list[tuple[int, Doc]] = []
             for doc in docs:
                 old = stored.pop(doc["_id"], None)
@@ -149,7 +147,7 @@ class PostgresStore(LiveVerbs, TokenStore):
 
     def delete(self, docs: Sequence[Doc]) -> list[bool]:
         def remove(sql: Sql) -> list[bool]:
-            stored = _locked(sql, [doc["_id"] for doc in docs])
+            stored = rows.locked(sql, [doc["_id"] for doc in docs])
             answers = []
             for doc in docs:
                 old = stored.get(doc["_id"])
@@ -265,7 +263,7 @@ class PostgresStore(LiveVerbs, TokenStore):
         file, length, digest = files.write_pending(self._db, data)
 
         def link(sql: Sql) -> str:
-            doc = _checked(_locked(sql, [token_id]).get(token_id), token_id, fence)
+            doc = _checked(rows.locked(sql, [token_id]).get(token_id), token_id, fence)
             files.link(sql, token_id, file, name)
             about = stub(doc["_rev"], content_type, length, digest)
             new = {**doc, "_attachments": {**doc.get("_attachments", {}), name: about}}
@@ -274,13 +272,13 @@ class PostgresStore(LiveVerbs, TokenStore):
         return self._db.write(link)
 
     def get_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
-        if _storable([token_id, name]) != [token_id, name]:
+        if rows.storable([token_id, name]) != [token_id, name]:
             raise KeyError(name)
         return files.read(self._db, token_id, name)
 
     def delete_attachment(self, token_id: str, name: str) -> bool:
         def remove(sql: Sql) -> bool:
-            doc = _locked(sql, [token_id]).get(token_id, {})
+            doc = rows.locked(sql, [token_id]).get(token_id, {})
             if name not in doc.get("_attachments", {}):
                 return False
             files.drop(sql, token_id, name)
@@ -386,17 +384,6 @@ class PostgresStore(LiveVerbs, TokenStore):
             if not soonest:
                 break
         return soonest
-
-
-def _storable(names: Sequence[str]) -> list[str]:
-    """Those names that the server can be asked for: it has no text with NUL or a lone surrogate."""
-    return [name for name in names if not _UNSTORABLE.search(name)]
-
-
-def _locked(sql: Sql, ids: Sequence[str]) -> dict[str, Doc]:
-    """Documents by id, kept from changing until the transaction ends."""
-    query = "SELECT id, doc::text FROM @tokens WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
-    return {token_id: read(text) for token_id, text in sql.rows(query, _storable(ids))}
 
 
 def _checked(doc: Doc | None, token_id: str, fence: int | None) -> Doc:
