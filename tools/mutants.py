@@ -182,8 +182,8 @@ MUTANTS = (
     Mutant(
         "other runners spared",
         "process.py",
-        "for pid in _children() if pid not in spared",
-        "for pid in _children()",
+        "for pid in children() if pid not in spared",
+        "for pid in children()",
         f"{FAULT}/test_f06_f07_leases.py",
         "runner_that_dies",
     ),

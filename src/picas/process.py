@@ -10,7 +10,7 @@ import time
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-__all__ = ["become_subreaper", "die_with_parent", "end_group", "end_leftovers", "has_children"]
+__all__ = ["become_subreaper", "children", "die_with_parent", "end_group", "end_leftovers", "has_children"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -52,7 +52,7 @@ def end_leftovers(deadline: float = 2.0, *, spared: AbstractSet[int] = frozenset
     """
     until = time.monotonic() + deadline
     while has_children():
-        doomed = [pid for pid in _children() if pid not in spared]
+        doomed = [pid for pid in children() if pid not in spared]
         if not doomed:
             return True
         for pid in doomed:
@@ -64,7 +64,8 @@ def end_leftovers(deadline: float = 2.0, *, spared: AbstractSet[int] = frozenset
     return True
 
 
-def _children() -> list[int]:
+def children() -> list[int]:
+    """The processes that this one has started, or that were left to it."""
     me = os.getpid()
     try:
         listed = Path(f"/proc/{me}/task/{me}/children").read_text()

@@ -16,7 +16,7 @@ import picas
 from picas.config import without_secrets
 from picas.pilot.jobs import CANCEL, FULL, QUIT, TAIL, Frames, Job, Journal, Report, pack, unpack
 from picas.pilot.tidying import remove
-from picas.process import become_subreaper, end_leftovers
+from picas.process import become_subreaper, children, end_leftovers
 
 __all__ = ["Crew"]
 
@@ -29,6 +29,8 @@ class Crew:
     """So many runners, sharing one queue of jobs; ``environ`` is what every command gets besides."""
 
     def __init__(self, size: int, environ: Mapping[str, str] | None = None) -> None:
+        # Those of a program that runs a pilot within are none of ours.
+        self._strangers = frozenset(children())
         become_subreaper()
         self._environ = {**without_secrets(os.environ), **(environ or {})}
         self.folder = Path(tempfile.mkdtemp(prefix="picas-"))
@@ -128,7 +130,7 @@ class Crew:
         self._runners.clear()
         self._queue.close()
         self._far_end.close()
-        end_leftovers()
+        end_leftovers(spared=self._strangers)
         for folder in (self.folder, self._slots):
             remove(folder)
 
@@ -157,7 +159,7 @@ class Crew:
         frames.sock.close()
         process.wait()
         self._lost.append(Journal.read(self._folders[handle] / "jobs"))
-        end_leftovers(spared={process.pid for process, _ in self._runners.values()})
+        end_leftovers(spared={process.pid for process, _ in self._runners.values()} | self._strangers)
 
     def _tell(self, message: Any) -> None:
         for _, frames in self._runners.values():
