@@ -7,11 +7,11 @@ writing of ``_local/`` documents, and the later of two writers would undo the ot
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from picas.errors import NoSuchView
-from picas.lifecycle import State, fence_of, holds, is_cancelled
+from picas.lifecycle import Doc, State, fence_of, holds, is_cancelled
 from picas.stores.base import Beat, PilotRecord
 from picas.stores.couchdb.crowd import Crowd
 from picas.stores.couchdb.database import Database
@@ -57,12 +57,14 @@ class Pilots:
         if not self._listable and record.id not in self._known:
             self._register(lambda ids: ids | {record.id})
             self._known.add(record.id)
-        self.paused()
+        orders = f"_local/{_ORDERS}{record.id}"
+        told = self._told([orders, _PAUSE])
+        self._note_pause(told.get(_PAUSE, {}))
         held = {} if record.holding == 0 else dict(self._held(record.id))
         return Beat(
             held={token_id: fence for token_id, (fence, _) in held.items()},
             cancelled=frozenset(token_id for token_id, (_, cancelled) in held.items() if cancelled),
-            orders=self._orders(record.id),
+            orders=str(told.get(orders, {}).get("orders", "")),
         )
 
     def listed(self) -> list[PilotRecord]:
@@ -109,8 +111,7 @@ class Pilots:
 
     def paused(self) -> Pause | None:
         """The pause in force, which all handles of this pilot obey from then on."""
-        self._crowd.pause = pause_of((self._database.doc(_PAUSE) or {}).get("pause"))
-        self._crowd.pause_read_at = time.monotonic()
+        self._note_pause(self._database.doc(_PAUSE) or {})
         return self._crowd.pause
 
     def is_paused(self) -> bool:
@@ -137,9 +138,15 @@ class Pilots:
             if doc and holds(doc, fence_of(doc), pilot):
                 yield doc["_id"], (fence_of(doc), is_cancelled(doc))
 
-    def _orders(self, pilot: str) -> str:
-        doc = self._database.doc(f"_local/{_ORDERS}{pilot}") or {}
-        return str(doc.get("orders", ""))
+    def _told(self, names: Sequence[str]) -> dict[str, Doc]:
+        """Documents that others write for pilots to read."""
+        if self._listable:
+            return self._database.local_docs_named(names)
+        return {name: doc for name in names if (doc := self._database.doc(name)) is not None}
+
+    def _note_pause(self, doc: Mapping[str, Any]) -> None:
+        self._crowd.pause = pause_of(doc.get("pause"))
+        self._crowd.pause_read_at = time.monotonic()
 
     def write(self, doc_id: str, fields: Mapping[str, Any]) -> None:
         """Write a record, whatever is there; some servers want to be told its revision."""
