@@ -36,7 +36,7 @@ check: setup  ## ruff, mypy, the layers, the size watch, generated docs
 	$(BIN)/python docs/generate.py --check
 
 test: setup  ## all tests but the soaks
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 soak: setup  ## the long runs
 	$(BIN)/python -m pytest -q -m soak
