@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -33,3 +33,11 @@ def postgres_server() -> Iterator[postgres.PostgresServer]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
     yield server
     server.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was captured goes from one process to another, which half a character does not survive."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report

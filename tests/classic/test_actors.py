@@ -484,10 +484,10 @@ class TestTimeLimit:
             helper.kill()
 
     def test_a_token_within_its_time_is_not_disturbed(self, database: Any) -> None:
-        before = signal.getsignal(offspring._ALARM)
+        before = signal.getsignal(offspring.ALARM)
         Actor(database).run(max_token_time=60)
         assert states(database) == dict.fromkeys("abc", State.DONE)
-        assert signal.getsignal(offspring._ALARM) == before
+        assert signal.getsignal(offspring.ALARM) == before
         assert "time limit" not in [thread.name for thread in threading.enumerate()]
 
 
