@@ -91,18 +91,16 @@ def test_somebody_else_keeps_the_table_locked(
 
 
 @pytest.fixture
-def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OwnServer, Path]]:
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OwnServer, Path]]:
     """A server whose data lies on a small disk, and a file on it to be grown and deleted."""
     if os.getuid() != 0:
         pytest.skip("only root can mount a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
+    disk = Path(tempfile.mkdtemp(prefix="disk-"))  # a server's socket has a short name, or none
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=112m,mode=0777", "picas", str(disk)], check=False)
     if mounted.returncode:
+        disk.rmdir()
         pytest.skip("a small disk cannot be mounted here")
     try:
-        for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-            folder.chmod(0o755)  # the server runs as somebody else
         settings = "max_wal_size = 32MB\nmin_wal_size = 32MB\nwal_level = minimal\nmax_wal_senders = 0\n"
         monkeypatch.setattr(tempfile, "tempdir", str(disk))
         server = OwnServer(servers.find_programs(), settings=settings)
@@ -112,6 +110,7 @@ def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OwnS
             server.close()
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        disk.rmdir()
 
 
 def _fill(path: Path) -> None:

@@ -293,7 +293,7 @@ class TestEdit:
         [
             ({"done": AT, "exit_code": 0}, State.DONE),
             ({"lock": 99, "done": 99}, State.ERROR),
-            ({"lock": 0, "done": 0}, State.TODO),
+            ({"lock": 0, "done": 0}, State.ERROR),
             ({"lock": -1}, State.HELD),
         ],
     )

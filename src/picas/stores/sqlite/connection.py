@@ -50,6 +50,8 @@ _FAILURES: dict[type[apsw.Error], tuple[str, str]] = {
     apsw.CorruptError: ("is damaged", RESTORE),
     apsw.NotADBError: ("is not a picas pool", "give the path of a pool, or of a file that does not exist yet"),
 }
+_WHAT_IT_IS = """SELECT (SELECT application_id FROM pragma_application_id),
+    (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)"""
 
 
 class Database:
@@ -121,16 +123,17 @@ class Database:
             raise StoreFailure(f"{self.path} is not a picas pool: it is empty", hint="`picas init` makes one")
         self.sql.execute("PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF; PRAGMA cache_size=-16000")
         if version < len(MIGRATIONS):
-            self.sql.execute("PRAGMA journal_mode=WAL; PRAGMA journal_size_limit=67108864")
+            with self._lock:
+                self.sql.execute("PRAGMA journal_mode=WAL; PRAGMA journal_size_limit=67108864")
             self._migrate()
         self.sql.execute("SELECT count(*) FROM designs").fetchone()
 
     def _version(self) -> int:
-        mark = self.sql.execute("PRAGMA application_id").fetchone()[0]
-        tables = self.sql.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        # In one statement: between two of them another process may make the pool.
+        mark, version, tables = self.sql.execute(_WHAT_IT_IS).fetchone()
         if mark != APPLICATION_ID and tables:
             raise StoreFailure(f"{self.path} is a SQLite file of another program, not a picas pool")
-        return int(self.sql.execute("PRAGMA user_version").fetchone()[0])
+        return int(version)
 
     def _migrate(self) -> None:
         with self.transaction() as sql:
