@@ -60,9 +60,14 @@ def columns(doc: Mapping[str, Any]) -> Columns:
         state,
         -priority if type(priority) is int else 0,
         None if not_before is None or not isinstance(not_before, (int, float)) else float(not_before),
-        claim["pilot"] if isinstance(claim, Mapping) and isinstance(claim.get("pilot"), str) else None,
+        _holder(claim) if claim else None,
         _needs(requires) if requires else None,
     )
+
+
+def _holder(claim: object) -> str | None:
+    pilot = claim.get("pilot") if isinstance(claim, Mapping) else None
+    return pilot if isinstance(pilot, str) else None
 
 
 def _needs(requires: object) -> str:
