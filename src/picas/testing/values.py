@@ -1,4 +1,4 @@
-"""The contract on values: what is stored comes back exactly, and what cannot be is refused (FAULTS.md F70 to F74)."""
+"""The contract on values: what is stored comes back exactly, and what cannot be is refused (F70 to F74)."""
 
 from __future__ import annotations
 
