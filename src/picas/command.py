@@ -9,41 +9,37 @@ from __future__ import annotations
 import logging
 import os
 import random
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from picas import jobid
 from picas.errors import InvalidToken, UsageError
-from picas.lifecycle import Claimant, Outcome, Reason, fence_of
+from picas.lifecycle import Outcome, Reason, fence_of
 from picas.pilot import keep, limits, sharing, work
 from picas.pilot.briefing import Briefing
 from picas.pilot.crew import Crew
 from picas.pilot.defence import Defence
 from picas.pilot.holdings import Holding, Holdings
-from picas.pilot.idleness import Idleness
+from picas.pilot.identity import claimant, introduce
+from picas.pilot.idleness import Idleness, Step
 from picas.pilot.jobs import Report
 from picas.pilot.lease import Lease
 from picas.pilot.live import Live
 from picas.pilot.offering import Offering
-from picas.pilot.options import Progress, RunOptions, RunReport
+from picas.pilot.options import AWAY_GRACE, Progress, RunOptions, RunReport
 from picas.pilot.settling import Settler
 from picas.pilot.signals import Signals
 from picas.pilot.spool import spool_of
 from picas.pilot.tidying import remove
 from picas.pilot.usage import Gauge, Usage
 from picas.pool import Pool
-from picas.stores.base import Beat, Claim, PilotRecord, Settlement
+from picas.stores.base import Beat, Claim, Settlement
 from picas.stores.steering import DRAIN
 
 __all__ = ["CommandActor", "Progress", "RunOptions", "RunReport"]
 
 log = logging.getLogger("picas.pilot")
-
-AWAY_GRACE = 15.0
-"""Seconds for which a pilot that was told to stop waits for a pool that is away, before it keeps results on disk."""
 
 
 class CommandActor:
@@ -57,16 +53,20 @@ class CommandActor:
         self._store = pool.store
         self._on_progress = on_progress
         self._offering = Offering.here(self.options, os.environ)
-        host, job = socket.gethostname(), jobid.job_ids(os.environ)
-        self.id = f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
-        cores = int(self._offering.slots.offer.cores)
-        self._claimant = Claimant(pilot=self.id, hostname=host, cores=cores, job=job)
+        self._deadline = limits.deadline(self.options.max_time, os.environ)
+        record = introduce(
+            self.options,
+            ends_at=None if self._deadline is None else time.time() + self._deadline - time.monotonic(),
+            live=self._store.capabilities.live_output,
+            **self._offering.record(),
+        )
+        self.id = record.id
+        self._claimant = claimant(record, cores=record.cores)
         self._holdings = Holdings(self._offering.slots)
         # Whoever watches pilots allows them a lease to come back after an outage.
         kept = keep.kept_folder(os.environ)
-        spool = spool_of(pool.store, kept, self.id, host)
+        spool = spool_of(pool.store, kept, record.id, record.hostname)
         self._settler = Settler(self._store, kept, min(30.0, self.options.lease / 3), spool)
-        self._deadline = limits.deadline(self.options.max_time, os.environ)
         self._chance = random.Random(self.id)
         self._briefing = Briefing(self.options, self._offering, self._holdings, self._deadline)
         self._defence = Defence(self.options, self.id)
@@ -78,18 +78,6 @@ class CommandActor:
         self._why = ""
         self._dry = False
         self._idleness = Idleness(pool, self.options.view, self.options.idle)
-        record = PilotRecord(
-            id=self.id,
-            hostname=host,
-            pid=os.getpid(),
-            started_at=time.time(),
-            lease=self.options.lease,
-            view=str(self.options.view),
-            job=job,
-            ends_at=None if self._deadline is None else time.time() + self._deadline - time.monotonic(),
-            live=self._store.capabilities.live_output,
-            **self._offering.record(),
-        )
         self._live = Live(self._store, self.id, self._settler)
         self._gauge = Gauge()
         self._lease = Lease(pool, record, self._settler, self._idleness, kept)
@@ -114,17 +102,8 @@ class CommandActor:
                 self._crew.close()
         if kept:
             raise keep.left_behind(kept, keep.kept_folder(os.environ))
-        counts = self._settler.counts
-        return RunReport(
-            done=counts.done,
-            failed=counts.failed,
-            retried=counts.retried,
-            given_back=counts.given_back,
-            superseded=counts.superseded,
-            seconds=time.monotonic() - begun,
-            why=self._defence.why or self._why,
-            unfit=bool(self._defence.why),
-        )
+        why = self._defence.why or self._why
+        return self._settler.counts.report(time.monotonic() - begun, why, unfit=bool(self._defence.why))
 
     def _work(self) -> None:
         while True:
@@ -353,22 +332,10 @@ class CommandActor:
 
     def _is_idle_too_long(self) -> bool:
         """Nothing is left to do: wait for work as long as that is allowed, and for what comes back later."""
-        over = False
-
-        def look() -> None:
-            nonlocal over
-            if self._idleness.is_time_to_look():
-                self._dry = False
-            elif self._idleness.is_too_long():
-                over = True
-            elif self._idleness.rest():
-                self._dry = False
-                self._lease.look_soon()
-
-        if not self._settler.is_away:
-            self._settler.guarded(look)
-        self._why = self._idleness.why if over else self._why
-        return over
+        step = None if self._settler.is_away else self._settler.asked(self._idleness.step)
+        self._dry = step is not Step.CLAIM
+        self._why = self._idleness.why if step is Step.END else self._why
+        return step is Step.END
 
     def _pause(self) -> float:
         """How long the next look at the runners may take."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import socket
 import threading
 import time
 from collections.abc import Iterable
@@ -16,31 +15,26 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from picas import jobid
-from picas.errors import StoreUnavailable
-from picas.lifecycle import Claimant, Doc, Outcome, Reason
+from picas.lifecycle import Doc, Outcome, Reason
 from picas.pilot import calls, keep, limits
 from picas.pilot.calls import Function, Functions
 from picas.pilot.desk import Alarm, Desk, Watch
 from picas.pilot.heart import Heart
-from picas.pilot.idleness import Idleness
-from picas.pilot.lease import Lease
+from picas.pilot.identity import claimant, introduce
+from picas.pilot.idleness import Idleness, Step
+from picas.pilot.lease import Lookout
 from picas.pilot.offspring import TimeIsUp
-from picas.pilot.options import RunOptions, RunReport
+from picas.pilot.options import AWAY_GRACE, RunOptions, RunReport
 from picas.pilot.settling import Counts, Settler
 from picas.pilot.signals import Signals
+from picas.pilot.slots import WORK_AHEAD, RunLength
 from picas.pool import Pool, connect
-from picas.stores.base import Claim, PilotRecord, Settlement, TokenStore
+from picas.stores.base import Claim, Settlement, TokenStore
 
 __all__ = ["FunctionActor", "work"]
 
 log = logging.getLogger("picas.pilot")
 
-_WORK_AHEAD = 0.25
-"""Seconds of work to claim at a time."""
-_MOST_AHEAD = 400
-_AWAY_GRACE = 15.0
-"""Seconds for which a pilot that was told to stop waits for a pool that is away, before it keeps results on disk."""
 _PAUSE = 0.05
 
 
@@ -75,29 +69,20 @@ class FunctionActor:
         self.pool = pool
         self.functions = calls.named(functions)
         self.options = options or RunOptions()
-        host, job = socket.gethostname(), jobid.job_ids(os.environ)
-        self.id = name or f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
-        self._claimant = Claimant(pilot=self.id, hostname=host, job=job)
+        self._record = introduce(self.options, name=name)
+        self.id = self._record.id
+        self._claimant = claimant(self._record)
         self._folder = keep.kept_folder(os.environ)
         self._settler = self._settler_on(pool.store)
         self._idleness = Idleness(pool, self.options.view, self.options.idle)
-        self._record = PilotRecord(
-            id=self.id,
-            hostname=host,
-            pid=os.getpid(),
-            started_at=time.time(),
-            lease=self.options.lease,
-            view=str(self.options.view),
-            job=job,
-        )
-        self._lookout = _Lookout(pool, self._record, self._settler, self._idleness)
+        self._lookout = Lookout(pool, self._record, self._settler, self._idleness)
         self._deadline = limits.deadline(self.options.max_time, os.environ)
         self._memory = self.options.memory or limits.memory_here(os.environ)
         self._chance = random.Random(self.id)
         self._stop = stop or threading.Event()
         self._desk = Desk()
         self._alarm = Alarm()
-        self._mean: float | None = None
+        self._length = RunLength()
         self._claimed = 0
         self._signals = 0
         self._stopped_at: float | None = None
@@ -118,8 +103,9 @@ class FunctionActor:
             settlers = [self._settler] + ([watch.settler] if watch.settler else [])
             kept = sum(settler.keep_rest() for settler in settlers)
         if kept:
-            raise StoreUnavailable(f"the pool is away; {kept} results are kept in {self._folder}")
-        return _report([settler.counts for settler in settlers], time.monotonic() - begun, self._why)
+            raise keep.left_behind(kept, self._folder)
+        counts = sum((settler.counts for settler in settlers), Counts())
+        return counts.report(time.monotonic() - begun, self._why)
 
     def _work(self, heart: Heart, watch: Watch) -> None:
         while True:
@@ -156,7 +142,7 @@ class FunctionActor:
     def _wanted(self) -> int:
         if self._stopped_at is not None:
             return 0
-        ahead = 1 if self._mean is None else 1 + min(_MOST_AHEAD, int(_WORK_AHEAD / max(self._mean, 1e-4)))
+        ahead = 1 + self._length.ahead(1)
         return ahead if self.options.max_tasks is None else min(ahead, self.options.max_tasks - self._claimed)
 
     def _claim(self, count: int) -> Claim:
@@ -168,7 +154,7 @@ class FunctionActor:
 
     def _make_calls(self) -> None:
         """Make the calls at hand, for as long as results are young and nobody wants the pilot to stop."""
-        until = time.monotonic() + 2 * _WORK_AHEAD
+        until = time.monotonic() + 2 * WORK_AHEAD
         while self._stopped_at is None and (doc := self._desk.begin()) is not None:
             self._desk.end(self._call(doc))
             if self._signals or self._stop.is_set() or time.monotonic() > until:
@@ -190,7 +176,7 @@ class FunctionActor:
         except BaseException as problem:  # noqa: BLE001 - whatever a function raises, its token is marked as failed
             error = problem
         length = time.perf_counter() - begun
-        self._mean = length if self._mean is None else 0.9 * self._mean + 0.1 * length
+        self._length.measured(length)
         ended = self._desk.why or ("stopped" if interrupted else "")
         if ended:
             return self._interrupted(doc, ended, at, length)
@@ -235,7 +221,7 @@ class FunctionActor:
 
     def _is_over(self) -> bool:
         if self._settler.waiting:
-            if self._stopped_at is not None and time.monotonic() > self._stopped_at + _AWAY_GRACE:
+            if self._stopped_at is not None and time.monotonic() > self._stopped_at + AWAY_GRACE:
                 return True
             time.sleep(_PAUSE)
             return False
@@ -250,20 +236,10 @@ class FunctionActor:
         return self._dry and self._is_idle_too_long()
 
     def _is_idle_too_long(self) -> bool:
-        over = False
-
-        def look() -> None:
-            nonlocal over
-            if self._idleness.is_time_to_look():
-                self._dry = False
-            elif self._idleness.is_too_long():
-                over = True
-            elif self._rest():
-                self._dry = False
-
-        self._settler.guarded(look)
-        self._why = self._idleness.why if over else self._why
-        return over
+        step = self._settler.asked(lambda: self._idleness.step(self._rest))
+        self._dry = step is not Step.CLAIM
+        self._why = self._idleness.why if step is Step.END else self._why
+        return step is Step.END
 
     def _rest(self) -> bool:
         """Wait a little, until a signal comes; whether the pool has changed."""
@@ -282,23 +258,3 @@ class FunctionActor:
 
     def _settler_on(self, store: TokenStore) -> Settler:
         return Settler(store, self._folder, min(30.0, self.options.lease / 3))
-
-
-class _Lookout(Lease):
-    """Looks for pilots that fell silent. The beats are the heart's, which goes on while a call is long."""
-
-    def look(self) -> bool:
-        self._beat_at = time.monotonic() + self.record.lease / 3
-        return super().look()
-
-
-def _report(counts: list[Counts], seconds: float, why: str) -> RunReport:
-    return RunReport(
-        done=sum(one.done for one in counts),
-        failed=sum(one.failed for one in counts),
-        retried=sum(one.retried for one in counts),
-        given_back=sum(one.given_back for one in counts),
-        superseded=sum(one.superseded for one in counts),
-        seconds=seconds,
-        why=why,
-    )

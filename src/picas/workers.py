@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from typing import Any
 
 from picas.errors import PicasError, StoreUnavailable, UsageError
 from picas.functions import FunctionActor
+from picas.iterators import pilot_id
 from picas.pilot.calls import Functions
 from picas.pilot.options import RunOptions
 from picas.pool import Pool, connect
@@ -115,7 +115,7 @@ class Workers:
         return bool(held)
 
     def _start(self) -> _Worker:
-        name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+        name = pilot_id()
         if self._in_threads:
             thread = threading.Thread(target=self._work_here, args=(name,), name=name, daemon=True)
             thread.start()

@@ -11,14 +11,11 @@ from dataclasses import dataclass, field
 from picas import tokens
 from picas.errors import InvalidToken
 from picas.lifecycle import Doc, fence_of, is_suspect
-from picas.pilot.slots import Amounts, Durations, Grant, Slots, amounts_of, reserve
+from picas.pilot.slots import Amounts, Durations, Grant, RunLength, Slots, amounts_of, reserve
 from picas.tokens import Requirements
 
 __all__ = ["Holding", "Holdings"]
 
-_WORK_AHEAD = 0.25
-"""Seconds of work to have at hand for each core, so that no runner waits for the store."""
-_MOST_AHEAD = 400
 _LOOKED_AT = 64
 """Waiting tokens that are looked at for one that may go before the first."""
 _PATIENCE = 5.0
@@ -65,7 +62,7 @@ class Holdings:
         self._plain_sent = 0
         self._asking_sent = 0
         self._load = 0
-        self._mean: float | None = None
+        self._length = RunLength()
         self._width = 1.0
         self._durations = Durations()
         self._modest_until = 0.0
@@ -148,8 +145,8 @@ class Holdings:
             holding.grant = None
 
     def measured(self, holding: Holding, runtime: float) -> None:
-        """Learn from one more run how long runs take: quickly, since kinds of tokens come in blocks."""
-        self._mean = runtime if self._mean is None else 0.9 * self._mean + 0.1 * runtime
+        """Learn from one more run how long runs take."""
+        self._length.measured(runtime)
         self._durations.measured(holding.kind, runtime)
 
     @property
@@ -164,8 +161,8 @@ class Holdings:
             return 0
         if self._is_blocked():
             room = int(self._slots.free(self._plain_sent)["cores"])
-            return max(0, room + self._quick(room) - (len(self._waiting) - 1)) if room else 0
-        ahead = self._cores + self._quick(self._cores)
+            return max(0, room + self._length.ahead(room) - (len(self._waiting) - 1)) if room else 0
+        ahead = self._cores + self._length.ahead(self._cores)
         return max(1, int((ahead - self._load) / self._width)) if self._load < max(self._cores, ahead // 2) else 0
 
     @property
@@ -237,10 +234,6 @@ class Holdings:
         """When a running token is expected to end. One of which nothing is known has as much before it as behind it."""
         end = holding.since + self._durations.most(holding.kind, holding.limit)
         return end if now < end < float("inf") else now + (now - holding.since)
-
-    def _quick(self, cores: int) -> int:
-        """How many more than one token for each of the cores to have at hand, because they are short."""
-        return 0 if self._mean is None else min(_MOST_AHEAD, int(_WORK_AHEAD * cores / max(self._mean, 1e-4)))
 
 
 _PLAIN: dict[str, float] = {"cores": 1.0}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from enum import Enum
 
 from picas.pool import Pool
 from picas.stores.steering import Pause
 from picas.views import View
 
-__all__ = ["Idleness"]
+__all__ = ["Idleness", "Step"]
 
 log = logging.getLogger("picas.pilot")
 
@@ -23,10 +25,17 @@ _SLICE = 0.5
 """Seconds of waiting between looks at signals and at the lease."""
 
 
+class Step(Enum):
+    """What an idle pilot does next."""
+
+    CLAIM, WAIT, END = range(3)
+
+
 class Idleness:
     """The idle time of a pilot that claims from a view, and may be idle for ``patience`` seconds at a time.
 
-    ``silent`` are pilots not heard of and not yet known to be lost: while they hold tokens, some may come back.
+    ``woken_at`` is when it last heard of something that came into the pool, on the monotonic clock. ``silent`` are
+    pilots not heard of and not yet known to be lost: while they hold tokens, some may come back.
     """
 
     def __init__(self, pool: Pool, view: View, patience: float) -> None:
@@ -39,7 +48,8 @@ class Idleness:
         self._pause: Pause | None = None
         self._ready_at: float | None = None
         self._since: float | None = None
-        self._stirred_at = time.monotonic()
+        self.woken_at = 0.0
+        self._busy_at = time.monotonic()
 
     @property
     def why(self) -> str:
@@ -54,11 +64,11 @@ class Idleness:
     def over(self) -> None:
         """The pilot has something to do."""
         self._since = None
-        self._stirred_at = time.monotonic()
+        self._busy_at = time.monotonic()
 
     def is_quiet(self, seconds: float) -> bool:
         """Whether nothing has come into the pool, and this pilot had nothing to do, for so long."""
-        return time.monotonic() >= self._stirred_at + seconds
+        return time.monotonic() >= max(self._busy_at, self.woken_at) + seconds
 
     def is_time_to_look(self) -> bool:
         """Whether it is time to try a claim: a token's pause is over, or some time has passed."""
@@ -77,6 +87,14 @@ class Idleness:
         self._since = self._since or now
         return now >= self._since + self._patience and not self._is_paused()
 
+    def step(self, rest: Callable[[], bool] | None = None) -> Step:
+        """What a pilot with nothing to do does next; a little was waited when it is to wait on (by `rest`, or this)."""
+        if self.is_time_to_look():
+            return Step.CLAIM
+        if self.is_too_long():
+            return Step.END
+        return Step.CLAIM if (rest or self.rest)() else Step.WAIT
+
     def rest(self) -> bool:
         """Wait a little; whether the pool has changed."""
         now = time.monotonic()
@@ -87,7 +105,7 @@ class Idleness:
         changed = self._pool.store.wait(max(0.0, min(ends) - now))
         if changed:
             self._misfits = 0
-            self._stirred_at = time.monotonic()
+            self.woken_at = time.monotonic()
         return changed
 
     def _is_paused(self) -> bool:

@@ -16,7 +16,7 @@ from picas.pilot.usage import Usage
 from picas.pool import Pool
 from picas.stores.base import Beat, PilotRecord
 
-__all__ = ["Lease"]
+__all__ = ["Lease", "Lookout"]
 
 _LOOKOUTS = 4
 """Pilots, the first by name, that look for silent ones every few seconds."""
@@ -24,13 +24,11 @@ _LOOKOUTS = 4
 log = logging.getLogger("picas.pilot")
 
 
-class Lease:
-    """Beats three times per lease, and looks for silent pilots; each when it is time, and the store is there.
+class Lookout:
+    """Looks for silent pilots when it is time, and the store is there.
 
     With ``kept``, where results are kept, those that dead pilots of this machine left there are handed in before.
-
-    ``record`` is what the pilot says of itself, ``others`` those that were alive at the last look. Nothing may be
-    claimed before it ``has_begun``: nobody would miss a pilot that was never heard of.
+    ``record`` is what the pilot says of itself, ``others`` those that were alive at the last look.
     """
 
     def __init__(
@@ -43,39 +41,24 @@ class Lease:
         self._idleness = idleness
         self._rescue = Rescue(pool.store, kept, record.hostname) if kept is not None else None
         self._chance = random.Random(record.id)
-        self._look_every = min(5.0, record.lease / 4)
-        self._beat_at = 0.0
+        self._every = min(5.0, record.lease / 4)
         self._look_at = 0.0
-
-    def beat(self, *, running: int, holding: int, finished: int, usage: Callable[[], Usage]) -> Beat | None:
-        """Renew the lease when it is time, with what has changed of the record; what the store tells of it."""
-        now = time.monotonic()
-        if now < self._beat_at or self._settler.is_away:
-            return None
-        told: list[Beat] = []
-        used = usage()
-        self.record = replace(self.record, running=running, holding=holding, finished=finished, **vars(used))
-        if not self._settler.guarded(lambda: told.append(self._pool.store.beat(self.record))):
-            return None
-        self._beat_at = now + self.record.lease / 3
-        return told[0]
+        self._looked_at = 0.0
 
     def look(self) -> bool:
         """Look for silent pilots when it is time; whether tokens of such were given back."""
         now = time.monotonic()
-        # Not when a beat has just failed: that one comes first, once the store is back.
-        if now < self._look_at or now >= self._beat_at or self._settler.is_away:
+        if (woken := self._idleness.woken_at) > self._looked_at:
+            # Something has come into the pool, which a pilot may claim and die with.
+            self._look_at = min(self._look_at, woken + self._every)
+        if now < self._look_at or self._settler.is_away:
             return False
-        self._look_at = now + self._look_every * self._chance.uniform(0.8, 1.0)
-        found: list[str] = []
-        self._settler.guarded(lambda: found.extend(self._recover()))
+        self._looked_at = now
+        self._look_at = now + self._every * self._chance.uniform(0.8, 1.0)
+        found = self._settler.asked(self._recover)
         if found:
             log.warning("gave back %d tokens of pilots that fell silent", len(found))
         return bool(found)
-
-    def look_soon(self) -> None:
-        """Something has come into the pool, which a pilot may claim and die with."""
-        self._look_at = min(self._look_at, time.monotonic() + self._look_every)
 
     def close(self) -> None:
         """Leave what is not yet handed in of dead pilots' results to others."""
@@ -99,3 +82,27 @@ class Lease:
             # Nobody to look after, and nothing for anyone else to have claimed.
             self._look_at = time.monotonic() + self.record.lease / 2
         return given_back
+
+
+class Lease(Lookout):
+    """Also beats, three times per lease. Nothing may be claimed before the first has come through: nobody would miss a
+    pilot that was never heard of.
+    """
+
+    _beat_at = 0.0
+
+    def beat(self, *, running: int, holding: int, finished: int, usage: Callable[[], Usage]) -> Beat | None:
+        """Renew the lease when it is time, with what has changed of the record; what the store tells of it."""
+        now = time.monotonic()
+        if now < self._beat_at or self._settler.is_away:
+            return None
+        used = usage()
+        self.record = replace(self.record, running=running, holding=holding, finished=finished, **vars(used))
+        told = self._settler.asked(lambda: self._pool.store.beat(self.record))
+        if told is not None:
+            self._beat_at = now + self.record.lease / 3
+        return told
+
+    def look(self) -> bool:
+        # Not when a beat has just failed: that one comes first, once the store is back.
+        return time.monotonic() < self._beat_at and super().look()

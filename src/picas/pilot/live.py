@@ -140,15 +140,14 @@ class Live:
 
     def _guarded(self, act: Callable[[], Any]) -> Any:
         """Ask the store something; None when it is away, and for good when it refuses."""
-        answers: list[Any] = []
         try:
-            self._settler.guarded(lambda: answers.append(act()))
+            return self._settler.asked(act)
         except PicasError as error:
             # The tokens run on as they would have; only nobody can watch them.
             log.warning("live output of this pilot is off: %s", error)
             self._next_at, self._followed = float("inf"), frozenset()
             self._asked.clear()
-        return answers[0] if answers else None
+            return None
 
 
 class _Allowance:

@@ -10,8 +10,10 @@ from picas.lifecycle import State
 from picas.pilot.room import DISK_FLOOR
 from picas.views import View
 
-__all__ = ["GRACE", "Progress", "RunOptions", "RunReport"]
+__all__ = ["AWAY_GRACE", "GRACE", "Progress", "RunOptions", "RunReport"]
 
+AWAY_GRACE = 15.0
+"""Seconds for which a pilot that was told to stop waits for a pool that is away, before it keeps results on disk."""
 GRACE = 10.0
 """Seconds between TERM and KILL when a command is ended."""
 

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from picas.errors import Conflict, InvalidToken, StoreUnavailable
 from picas.lifecycle import Claimant, Doc, Outcome, State, state_of
 from picas.pilot.keep import keep
+from picas.pilot.options import RunReport
 from picas.pilot.spool import Spool, is_worth_keeping
 from picas.pilot.uploads import upload
 from picas.pilot.work import refused
@@ -20,6 +22,8 @@ from picas.stores.base import Claim, Exchange, Settlement, TokenStore
 __all__ = ["Counts", "Settler"]
 
 log = logging.getLogger("picas.pilot")
+
+T = TypeVar("T")
 
 _AGE = 0.2
 """Seconds that a result waits at most for others to be settled with."""
@@ -36,6 +40,13 @@ class Counts:
     retried: int = 0
     given_back: int = 0
     superseded: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(**{name: count + getattr(other, name) for name, count in vars(self).items()})
+
+    def report(self, seconds: float, why: str, *, unfit: bool = False) -> RunReport:
+        """The report of a pilot whose counts these are."""
+        return RunReport(**vars(self), seconds=seconds, why=why, unfit=unfit)
 
 
 class Settler:
@@ -94,16 +105,15 @@ class Settler:
 
     def exchange(self, claim: Claim | None) -> list[Doc] | None:
         """Settle everything that waits and claim; the claimed tokens, or None when the store is away."""
-        answer: Exchange | None = None
 
-        def act() -> None:
-            nonlocal answer
+        def act() -> Exchange:
             self._finished = [ready for result in self._finished if (ready := self._upload(result)) is not None]
-            answer = self._store.exchange(self._finished, claim)
+            return self._store.exchange(self._finished, claim)
 
         if not self._is_local or self._failures:
             self.put_by()
-        if not self.guarded(act) or answer is None:
+        answer = self.asked(act)
+        if answer is None:
             self.put_by()
             return None
         finished, self._finished = self._finished, []
@@ -114,21 +124,25 @@ class Settler:
             self._spool.forget()
         return answer.claimed
 
-    def guarded(self, act: Callable[[], None]) -> bool:
+    def guarded(self, act: Callable[[], object]) -> bool:
         """Do something with the store; False when it is away, and then not before a while is it tried again."""
+        return self.asked(lambda: (act(),)) is not None
+
+    def asked(self, act: Callable[[], T]) -> T | None:
+        """What something that is asked of the store comes to, which is not None; None when the store is away."""
         try:
-            act()
+            answer = act()
         except StoreUnavailable as error:
             pause = random.SystemRandom().uniform(0, min(self._longest_pause, 0.2 * 2**self._failures)) + 0.05
             if self._failures == 0:
                 log.warning("%s; trying again", error)
             self._failures = min(self._failures + 1, 10)
             self._again_at = time.monotonic() + pause
-            return False
+            return None
         if self._failures:
             log.warning("the pool is back")
         self._failures = 0
-        return True
+        return answer
 
     def put_by(self) -> None:
         """Have all results on disk, before a try to settle them and while there can be none; else go on without."""

@@ -15,11 +15,24 @@ from dataclasses import dataclass
 
 from picas.tokens import Requirements
 
-__all__ = ["Amounts", "Durations", "Grant", "Reservation", "Slots", "amounts_of", "reserve"]
+__all__ = [
+    "WORK_AHEAD",
+    "Amounts",
+    "Durations",
+    "Grant",
+    "Reservation",
+    "RunLength",
+    "Slots",
+    "amounts_of",
+    "reserve",
+]
 
 Amounts = Mapping[str, float]
 """How much of each resource, by name. What is not named is none."""
 
+WORK_AHEAD = 0.25
+"""Seconds of work to have at hand for each slot, so that none waits for the store."""
+_MOST_AHEAD = 400
 _SAFETY = 2.0
 """How much longer than the mean of its kind a token may take before it counts as late."""
 
@@ -115,20 +128,34 @@ def reserve(needs: Amounts, free: Amounts, running: Iterable[tuple[float, Amount
     return Reservation(at=at, spare={name: amount - needs.get(name, 0.0) for name, amount in later.items()})
 
 
+class RunLength:
+    """How long runs take of late: their ``mean`` in seconds, None before the first."""
+
+    def __init__(self) -> None:
+        self.mean: float | None = None
+
+    def measured(self, runtime: float) -> None:
+        """Learn from one more run: quickly, since kinds of tokens come in blocks."""
+        self.mean = runtime if self.mean is None else 0.9 * self.mean + 0.1 * runtime
+
+    def ahead(self, slots: int) -> int:
+        """How many more tokens than slots to have at hand, because they are short: none before one was measured."""
+        return 0 if self.mean is None else min(_MOST_AHEAD, int(WORK_AHEAD * slots / max(self.mean, 1e-4)))
+
+
 class Durations:
     """How long tokens take, by what they require: those that ask for the same are mostly of one kind."""
 
     def __init__(self) -> None:
-        self._means: dict[str, float] = {}
+        self._lengths: dict[str, RunLength] = {}
 
     def measured(self, kind: str, runtime: float) -> None:
-        """Learn from one more run: quickly, since kinds of tokens come in blocks."""
-        mean = self._means.get(kind)
-        self._means[kind] = runtime if mean is None else 0.9 * mean + 0.1 * runtime
+        """Learn from one more run."""
+        self._lengths.setdefault(kind, RunLength()).measured(runtime)
 
     def most(self, kind: str, limit: float) -> float:
         """How long a token is expected to take at most; ``limit`` is where it would be ended, 0 for nowhere."""
-        mean = self._means.get(kind)
+        mean = self._lengths[kind].mean if kind in self._lengths else None
         return min(limit or math.inf, math.inf if mean is None else _SAFETY * mean)
 
 

@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from picas import command
-from picas.pilot import rescue, settling
+from picas.pilot import identity, rescue, settling
+from picas.pilot.options import RunOptions
+from picas.stores.base import PilotRecord
 from picas.stores.postgres import exchange, pilots
 from picas.testing.simulation.loop import BASE, Loop
 from picas.testing.simulation.network import carry_out
@@ -41,9 +44,13 @@ def outside(loop: Loop, chance: random.Random, kept: list[Any]) -> Iterator[None
         time=lambda: BASE + loop.now * loop.actor.rate + loop.actor.skew,
         monotonic=lambda: 1000.0 + loop.now * loop.actor.rate,
     )
-    machine = SimpleNamespace(urandom=chance.randbytes, getpid=lambda: 1, environ={"PICAS_SPOOL": "/nonexistent"})
-    host = SimpleNamespace(gethostname=lambda: f"node{chance.randrange(4)}")
+    machine = SimpleNamespace(getpid=lambda: 1, environ={"PICAS_SPOOL": "/nonexistent"})
     dice = SimpleNamespace(SystemRandom=lambda: chance)
+
+    def named(options: RunOptions, **said: Any) -> PilotRecord:
+        host = f"node{chance.randrange(4)}"
+        record = identity.introduce(options, name=f"{host}-1-{chance.randbytes(3).hex()}", **said)
+        return replace(record, hostname=host, pid=1, job={})
 
     def keep(settlement: Any, why: str, folder: Any) -> str:
         del folder
@@ -71,7 +78,7 @@ def outside(loop: Loop, chance: random.Random, kept: list[Any]) -> Iterator[None
         (rescue, "folders", lambda _: iter(())),
         (command, "time", clock),
         (command, "os", machine),
-        (command, "socket", host),
+        (command, "introduce", named),
         *((module, "time", clock) for module in _timed()),
         (settling, "random", dice),
         (settling, "keep", keep),
