@@ -16,8 +16,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, TypedDict, TypeGuard
+
+from picas.enums import Word
 
 __all__ = [
     "ATTEMPTS_KEPT",
@@ -61,7 +62,7 @@ _NUMBERS = (int, float)
 _JOB_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "slurm_job_id")
 
 
-class State(str, Enum):
+class State(Word):
     """Where a token is in its life; the names of the views."""
 
     HELD = "held"
@@ -70,11 +71,8 @@ class State(str, Enum):
     DONE = "done"
     ERROR = "error"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Reason(str, Enum):
+class Reason(Word):
     """Why an attempt ended. A closed list; stored in ``reason`` and in each entry of ``attempts``."""
 
     EXIT = "exit"
@@ -89,9 +87,6 @@ class Reason(str, Enum):
     STOPPED = "stopped"
     LOST = "lost"
     CRASH_LIMIT = "crash-limit"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 _NEW = {"type": "token", "lock": 0, "done": 0, "exit_code": "", "hostname": "", "scrub_count": 0}
@@ -250,6 +245,12 @@ def settle(doc: Mapping[str, Any], outcome: Outcome | Edit, now: float) -> Doc:
         return _back_to_todo(new)
     new["exit_code"] = outcome.exit_code
     return _ended(new, now)
+
+
+def attempt(doc: Mapping[str, Any], claimant: Claimant, start: float, end: float) -> dict[str, Any]:
+    """What is remembered of every attempt, its times in unix seconds; whoever judges it adds what else is known."""
+    at = {"start": round(start, 3), "end": round(end, 3)}
+    return {"fence": fence_of(doc), "pilot": claimant.pilot, "hostname": claimant.hostname, **at}
 
 
 def is_retried(doc: Mapping[str, Any], outcome: Outcome) -> bool:

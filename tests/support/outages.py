@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from picas.lifecycle import State, fence_of, state_of
@@ -30,12 +30,9 @@ def kill_in_outage(site: Site, go_away: Act, come_back: Act) -> None:
     report = site.pilot(cores=2, lease=LEASE, grace=1.0, idle=3 * LEASE).report(60.0)
 
     # What was finished was not run again: its result is that of the dead pilot's claim.
-    lines = Counter(site.lines())
     assert finished
-    assert {(fence_of(site.doc(name)), lines[f"{name} 1"]) for name in finished} == {(1, 1)}
     assert report["superseded"] == 0
-    assert check(site, side=True) == {State.DONE: 12}
-    assert _spools(site) == []
+    _check_handed_in(site, finished)
 
 
 def stop_in_outage(site: Site, go_away: Act, come_back: Act) -> None:
@@ -57,10 +54,7 @@ def stop_in_outage(site: Site, go_away: Act, come_back: Act) -> None:
 
     site.pilot(cores=2, lease=LEASE, grace=1.0, idle=3 * LEASE).report(60.0)
 
-    lines = Counter(site.lines())
-    assert {(fence_of(site.doc(name)), lines[f"{name} 1"]) for name in finished} == {(1, 1)}
-    assert check(site, side=True) == {State.DONE: 12}
-    assert _spools(site) == []
+    _check_handed_in(site, finished)
 
 
 def come_too_late(site: Site, go_away: Act, come_back: Act) -> None:
@@ -84,6 +78,14 @@ def come_too_late(site: Site, go_away: Act, come_back: Act) -> None:
     kept = [path.name.partition(".")[0] for path in Path(here).iterdir() if (path / "result.json").exists()]
     assert sorted(kept) == sorted(finished)
     assert check(site, side=True) == {State.DONE: 4}
+    assert _spools(site) == []
+
+
+def _check_handed_in(site: Site, finished: Iterable[str]) -> None:
+    """What was finished was run once, and the claim under which it was is the one whose result was accepted."""
+    lines = Counter(site.lines())
+    assert {(fence_of(site.doc(name)), lines[f"{name} 1"]) for name in finished} == {(1, 1)}
+    assert check(site, side=True) == {State.DONE: 12}
     assert _spools(site) == []
 
 

@@ -31,64 +31,21 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _MANY = 1
 
 
-@app.command()
-def reset(
-    tokens: TokensArgument = None,
-    where: WhereOption = None,
-    tag: TagOption = None,
-    everything: AllOption = False,
-    yes: YesOption = False,
-    pool: PoolOption = None,
-) -> None:
-    """Put tokens back to todo, as good as new. The result of a command that still runs is superseded."""
-    with open_pool(pool) as opened:
-        docs = _agreed(opened, tokens, where, tag, everything, "reset", yes)
-        _tell(opened.reset(docs), "put back to todo", "were there already")
+def _add_verb(verb: str, done: str, skipped: str, about: str) -> None:
+    """A command that does to the selected tokens what the pool's method of that name does."""
 
-
-@app.command()
-def cancel(
-    tokens: TokensArgument = None,
-    where: WhereOption = None,
-    tag: TagOption = None,
-    everything: AllOption = False,
-    yes: YesOption = False,
-    pool: PoolOption = None,
-) -> None:
-    """End tokens in error with reason cancelled. A running command is ended with its pilot's next beat."""
-    with open_pool(pool) as opened:
-        docs = _agreed(opened, tokens, where, tag, everything, "cancel", yes)
-        _tell(opened.cancel(docs), "cancelled", "had ended already")
-
-
-@app.command()
-def hold(
-    tokens: TokensArgument = None,
-    where: WhereOption = None,
-    tag: TagOption = None,
-    everything: AllOption = False,
-    yes: YesOption = False,
-    pool: PoolOption = None,
-) -> None:
-    """Take waiting tokens out of the reach of pilots; `picas reset` puts them back. What runs goes on."""
-    with open_pool(pool) as opened:
-        docs = _agreed(opened, tokens, where, tag, everything, "hold", yes)
-        _tell(opened.hold(docs), "held", "did not wait")
-
-
-@app.command()
-def delete(
-    tokens: TokensArgument = None,
-    where: WhereOption = None,
-    tag: TagOption = None,
-    everything: AllOption = False,
-    yes: YesOption = False,
-    pool: PoolOption = None,
-) -> None:
-    """Delete tokens with their attachments. There is no way back."""
-    with open_pool(pool) as opened:
-        docs = _agreed(opened, tokens, where, tag, everything, "delete", yes)
-        _tell(opened.delete(docs), "deleted", "")
+    @app.command(verb, help=about)
+    def act(
+        tokens: TokensArgument = None,
+        where: WhereOption = None,
+        tag: TagOption = None,
+        everything: AllOption = False,
+        yes: YesOption = False,
+        pool: PoolOption = None,
+    ) -> None:
+        with open_pool(pool) as opened:
+            docs = _agreed(opened, tokens, where, tag, everything, verb, yes)
+            _tell(getattr(opened, verb)(docs), done, skipped)
 
 
 def confirm(question: str, yes: bool, *, destroys: bool) -> None:
@@ -130,3 +87,24 @@ def _tell(report: Changed, what: str, skipped: str) -> None:
         raise Conflict(f"{len(report.conflicts)} tokens kept changing meanwhile, such as {report.conflicts[0]}")
     if not report.changed and not report.skipped:
         raise NothingMatched("the tokens went away meanwhile")
+
+
+_add_verb(
+    "reset",
+    "put back to todo",
+    "were there already",
+    "Put tokens back to todo, as good as new. The result of a command that still runs is superseded.",
+)
+_add_verb(
+    "cancel",
+    "cancelled",
+    "had ended already",
+    "End tokens in error with reason cancelled. A running command is ended with its pilot's next beat.",
+)
+_add_verb(
+    "hold",
+    "held",
+    "did not wait",
+    "Take waiting tokens out of the reach of pilots; `picas reset` puts them back. What runs goes on.",
+)
+_add_verb("delete", "deleted", "", "Delete tokens with their attachments. There is no way back.")

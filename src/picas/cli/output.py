@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import Enum
 from itertools import islice
 from typing import Any, TypeVar
+
+from picas.enums import Word
 
 __all__ = [
     "Form",
@@ -41,7 +42,7 @@ _WIDTH_ROWS = 500
 _LEAST_LAST = 8
 
 
-class Form(str, Enum):
+class Form(Word):
     """How rows are printed."""
 
     TABLE = "table"

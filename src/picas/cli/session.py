@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from picas import amounts
 from picas.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class _Settings:
 
 SETTINGS = _Settings()
 
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9}
-_BYTES |= {"kib": 2**10, "ki": 2**10, "mib": 2**20, "mi": 2**20, "gib": 2**30, "gi": 2**30, "tib": 2**40, "tb": 10**12}
+_SECONDS = {unit: amounts.SECONDS[unit] for unit in ("", "s", "m", "min", "h", "d")}
+_BYTES = {unit: value for unit, value in amounts.BYTES.items() if unit not in ("t", "ti")}
+"""As long as options have been there; a token's ``requires`` knows more."""
 
 
 def address(pool: str | None = None) -> PoolAddress:
@@ -128,13 +129,11 @@ def seconds(text: str | None, option: str) -> float | None:
 
 def size(text: str | None, option: str) -> float | None:
     """A size such as ``500MB`` or ``8GiB``, in bytes."""
-    return (
-        None if text is None else _amount(text, option, {k: float(v) for k, v in _BYTES.items()}, "a size such as 8GiB")
-    )
+    return None if text is None else _amount(text, option, _BYTES, "a size such as 8GiB")
 
 
-def _amount(text: str, option: str, units: dict[str, float], expected: str) -> float:
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
-    if not found or found[2].lower() not in units:
+def _amount(text: str, option: str, units: Mapping[str, float], expected: str) -> float:
+    value = amounts.amount(text, units)
+    if value is None:
         raise UsageError(f"{option} {text!r} is not {expected}")
-    return float(found[1]) * units[found[2].lower()]
+    return value

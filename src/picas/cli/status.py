@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _STYLES = {"held": "dim", "todo": "", "locked": "yellow", "done": "green", "error": "red"}
-RATE_OVER = 60.0
+_RATE_OVER = 60.0
 
 
 @app.command()
@@ -130,16 +131,13 @@ def _watch(pool: Pool, view: str, every: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    ended: deque[tuple[float, int]] = deque()
+    pace = Pace()
     console = Console(highlight=False, markup=False)
     with Live(console=console, auto_refresh=False) as live:
         while True:
             picture = _picture(pool, view)
             counts = picture["counts"]
-            ended.append((time.monotonic(), counts["done"] + counts["error"]))
-            while len(ended) > 2 and ended[0][0] < ended[-1][0] - RATE_OVER:
-                ended.popleft()
-            live.update(_drawn(picture, rate_of(ended)), refresh=True)
+            live.update(_drawn(picture, pace.rate(counts)), refresh=True)
             if (
                 not counts["todo"]
                 and not counts["locked"]
@@ -150,7 +148,16 @@ def _watch(pool: Pool, view: str, every: float) -> None:
             _recover(pool)
 
 
-def rate_of(ended: deque[tuple[float, int]]) -> float | None:
-    """Tokens that ended per second, given how many had ended when; None before there is a second look."""
-    (first_at, first), (last_at, last) = ended[0], ended[-1]
-    return (last - first) / (last_at - first_at) if last_at > first_at else None
+class Pace:
+    """How many tokens had ended when, over the last minute."""
+
+    def __init__(self) -> None:
+        self._ended: deque[tuple[float, int]] = deque()
+
+    def rate(self, counts: Mapping[str, int]) -> float | None:
+        """Tokens that ended per second, given how many there are of each state now; None at the first look."""
+        self._ended.append((time.monotonic(), counts["done"] + counts["error"]))
+        while len(self._ended) > 2 and self._ended[0][0] < self._ended[-1][0] - _RATE_OVER:
+            self._ended.popleft()
+        (first_at, first), (last_at, last) = self._ended[0], self._ended[-1]
+        return (last - first) / (last_at - first_at) if last_at > first_at else None

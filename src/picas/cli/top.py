@@ -6,7 +6,6 @@ import os
 import select
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +16,7 @@ from picas.cli.output import Form, form_for, is_terminal, print_json, write
 from picas.cli.screen import PILOT_COLUMNS, TOKEN_COLUMNS, Picture, drawn, pilot_row, token_row
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
-from picas.cli.status import RATE_OVER, forecast, rate_of
+from picas.cli.status import Pace, forecast
 from picas.errors import NothingMatched, UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +59,8 @@ class _View:
     def __init__(self, pool: Pool, pilots: tuple[str, ...]) -> None:
         self._pool = pool
         self._pilots = pilots
-        self._ended: deque[tuple[float, int]] = deque()
+        self._pace = Pace()
+        self._has_looked = False
 
     def look(self) -> Picture:
         """How it stands now. Tokens of pilots that fell silent are given back on the way, as by `picas status`."""
@@ -68,21 +68,19 @@ class _View:
         self._pool.recover(records)
         chosen = self._chosen(records)
         counts = {str(state): count for state, count in self._pool.count().items()}
-        self._ended.append((time.monotonic(), counts["done"] + counts["error"]))
-        while len(self._ended) > 2 and self._ended[0][0] < self._ended[-1][0] - RATE_OVER:
-            self._ended.popleft()
+        self._has_looked = True
         now = self._pool.store.now()
         return Picture(
             pool=self._pool.url,
             counts=counts,
-            pace=forecast(counts, rate_of(self._ended)).removeprefix(", "),
+            pace=forecast(counts, self._pace.rate(counts)).removeprefix(", "),
             pilots=[pilot_row(record, time.time()) for record in chosen],
             tokens=[token_row(doc, now) for doc in self._running(chosen)],
         )
 
     def _chosen(self, records: Sequence[PilotRecord]) -> list[PilotRecord]:
         unknown = [name for name in self._pilots if not any(record.id.startswith(name) for record in records)]
-        if unknown and not self._ended:
+        if unknown and not self._has_looked:
             raise NothingMatched(f"there is no pilot {', '.join(unknown)}", hint="`picas pilot ls` lists them")
         chosen = [record for record in records if not self._pilots or record.id.startswith(self._pilots)]
         return sorted(chosen, key=lambda record: (not record.alive, -record.running, record.id))

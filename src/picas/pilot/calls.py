@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from picas import lifecycle, tokens
 from picas.errors import InvalidToken, TokenFailed, UsageError
-from picas.lifecycle import Claimant, Doc, Outcome, Reason, State, fence_of, state_of
+from picas.lifecycle import Claimant, Doc, Outcome, Reason, State, state_of
 from picas.tokens import Requirements
 
 __all__ = ["Function", "Functions", "invoke", "judge", "name_of", "named", "offer", "result", "token"]
@@ -95,14 +95,7 @@ def judge(
 ) -> Outcome:
     """What became of a call that returned a value or raised; ``span`` is its start (unix seconds) and its length."""
     start, runtime = span
-    attempt = {
-        "fence": fence_of(doc),
-        "pilot": claimant.pilot,
-        "hostname": claimant.hostname,
-        "start": round(start, 3),
-        "end": round(start + runtime, 3),
-        "runtime": round(runtime, 6),
-    }
+    attempt = {**lifecycle.attempt(doc, claimant, start, start + runtime), "runtime": round(runtime, 6)}
     if error is None:
         return Outcome(changes={"output": value}, attempt=attempt)
     attempt |= {

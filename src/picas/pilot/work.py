@@ -88,9 +88,8 @@ def killed(doc: Doc, claimant: Claimant, now: float, max_scrub: int) -> Outcome:
 
 def refused(doc: Doc, problem: InvalidToken, claimant: Claimant, now: float) -> Outcome:
     """The end of a token that could not even be tried, or whose result no store takes."""
-    attempt = {"fence": fence_of(doc), "pilot": claimant.pilot, "hostname": claimant.hostname}
-    attempt |= {"start": round(now, 3), "end": round(now, 3), "message": str(problem)[:500]}
-    return Outcome(reason=Reason.EXCEPTION, exit_code="", attempt=attempt)
+    attempt = lifecycle.attempt(doc, claimant, now, now)
+    return Outcome(reason=Reason.EXCEPTION, exit_code="", attempt={**attempt, "message": str(problem)[:500]})
 
 
 def attachments(
@@ -129,11 +128,7 @@ def _judge(report: Report) -> tuple[Reason, int | str, dict[str, Any]]:
 
 def _attempt(doc: Doc, report: Report, claimant: Claimant) -> dict[str, Any]:
     found = {
-        "fence": fence_of(doc),
-        "pilot": claimant.pilot,
-        "hostname": claimant.hostname,
-        "start": round(report.start, 3),
-        "end": round(report.start + report.runtime, 3),
+        **lifecycle.attempt(doc, claimant, report.start, report.start + report.runtime),
         "runtime": round(report.runtime, 4),
         "max_rss": report.max_rss,
         "pilot_cores": claimant.cores,

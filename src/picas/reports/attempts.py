@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
+from picas.enums import Word
 from picas.errors import InvalidToken
 from picas.lifecycle import Doc, Reason, State, fence_of
 from picas.tokens import requirements
@@ -14,7 +14,7 @@ from picas.tokens import requirements
 __all__ = ["WASTED", "Attempt", "Fate", "attempts_of"]
 
 
-class Fate(str, Enum):
+class Fate(Word):
     """What an attempt was good for."""
 
     DONE = "done"
@@ -24,9 +24,6 @@ class Fate(str, Enum):
     LOST = "lost"
     SUPERSEDED = "superseded"
     RUNNING = "running"
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def certain(self) -> bool:

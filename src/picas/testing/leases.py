@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,7 @@ from picas.testing.samples import (
     found,
     put,
     settle,
+    woken_by,
 )
 from picas.views import Design
 
@@ -169,18 +169,7 @@ class TestWait:
         put(store, "a")
         other = reopen()
         self._settled(store)
-        waiting = threading.Event()
-
-        def wait() -> bool:
-            waiting.set()
-            return store.wait(LONG)
-
-        sleeper = Background(wait)
-        assert waiting.wait(LONG)
-        begun = time.monotonic()
-        CHANGES[what](other)
-        assert sleeper.result(LONG) is True
-        assert time.monotonic() - begun < LONG / 2
+        assert woken_by(store, lambda: CHANGES[what](other), LONG) < LONG / 2
         other.close()
 
     def test_a_change_between_looking_and_waiting_is_not_slept_through(self, store: TokenStore, reopen: Reopen) -> None:

@@ -131,6 +131,22 @@ def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.002)
 
 
+def woken_by(store: TokenStore, act: Callable[[], object], seconds: float) -> float:
+    """Have a thread wait at a store, then act; seconds until it was woken, which it must have been in time."""
+    waiting = threading.Event()
+
+    def wait() -> bool:
+        waiting.set()
+        return store.wait(seconds)
+
+    sleeper = Background(wait)
+    assert waiting.wait(seconds)
+    begun = time.monotonic()
+    act()
+    assert sleeper.result(seconds) is True
+    return time.monotonic() - begun
+
+
 class Background(threading.Thread):
     """A function in another thread; `result` waits for what it returns and raises what it raised."""
 

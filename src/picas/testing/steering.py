@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from picas import lifecycle
 from picas.lifecycle import State
 from picas.pool import Pool
@@ -13,7 +11,6 @@ from picas.testing.leases import LONG
 from picas.testing.samples import (
     DONE,
     TODO,
-    Background,
     Reopen,
     beat_of,
     change,
@@ -24,6 +21,7 @@ from picas.testing.samples import (
     put,
     settle,
     state,
+    woken_by,
 )
 
 __all__ = ["TestCancel", "TestPause"]
@@ -80,16 +78,7 @@ class TestPause:
         assert claim(store) == []
         while store.wait(0.01):
             pass
-        waiting = threading.Event()
-
-        def wait() -> bool:
-            waiting.set()
-            return store.wait(LONG)
-
-        sleeper = Background(wait)
-        assert waiting.wait(LONG)
-        other.pause(None)
-        assert sleeper.result(LONG) is True
+        woken_by(store, lambda: other.pause(None), LONG)
         assert ids(claim(store)) == ["a"]
         other.close()
 
