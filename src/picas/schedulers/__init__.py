@@ -1,0 +1,1 @@
+"""Batch systems: each a thin layer over the commands of its own."""
