@@ -81,14 +81,15 @@ class JobSpec:
     """One job to be submitted: a pilot. Times in seconds, memory in bytes of the whole job.
 
     ``name`` is unique where the submitter wants to find the job again (`Scheduler.find`). ``argv`` is what the job
-    runs, in ``folder``, which is also where its output goes. ``environment`` is set in the job's script, which
-    others may read: never a secret. ``warning`` is how long before its end the job gets a TERM signal. ``native`` are
-    options in the batch system's own words.
+    runs, in ``folder``; what it prints goes to a file in ``output``, or else in ``folder``. ``environment`` is set in
+    the job's script, which others may read: never a secret. ``warning`` is how long before its end the job gets a TERM
+    signal. ``native`` are options in the batch system's own words.
     """
 
     name: str
     argv: Sequence[str]
     folder: Path
+    output: Path | None = None
     cores: int = 1
     memory: int | None = None
     gpus: int = 0
