@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 from pathlib import Path
 
 from picas.errors import ConfigError
 
-__all__ = ["MissingFile", "make_folder", "read_text", "replace", "sync", "write_new"]
+__all__ = ["MissingFile", "make_folder", "matching", "read_text", "replace", "sync", "write_new"]
 
 _MAX_BYTES = 1_000_000
 
@@ -86,6 +87,14 @@ def replace(path: Path, content: bytes) -> None:
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """What matches in a folder, by name, while others may be removing it: a folder that goes away has nothing in it.
+
+    (``Path.glob`` raises when one goes between being found and being read.) Hidden names match no wildcard.
+    """
+    return [folder / name for name in sorted(glob.glob(pattern, root_dir=folder))]  # noqa: PTH207
 
 
 def sync(path: Path) -> None:

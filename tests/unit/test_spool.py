@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import random
 import stat
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from picas.lifecycle import Claimant, Doc, Outcome, Reason, State, fence_of, state_of
 from picas.pilot import records
-from picas.pilot.inherited import Inherited, folders, open_spool
+from picas.pilot.inherited import Inherited, folders, open_spool, sweep
 from picas.pilot.keep import keep
 from picas.pilot.rescue import Rescue, hand_in
 from picas.pilot.spool import LARGE_BYTES, RESULTS, Spool
@@ -380,3 +382,29 @@ def test_spools_are_found_from_every_folder_above(tmp_path: Path) -> None:
     for place in (spool.folder, spool.folder.parent, spool.folder.parent.parent, tmp_path / "kept"):
         assert list(folders(place)) == [spool.folder], place
     spool.close()
+
+
+def test_spools_that_others_remove_meanwhile_are_no_error(tmp_path: Path) -> None:
+    theirs = [tmp_path / "pilots" / "node1" / f"node1-{number}-abc" for number in range(20)]
+    over = threading.Event()
+
+    def others() -> None:
+        while not over.is_set():
+            for folder in theirs:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / RESULTS).touch()
+            for folder in theirs:
+                (folder / RESULTS).unlink()
+                folder.rmdir()
+            theirs[0].parent.rmdir()
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            assert {folder.parent.name for folder in folders(tmp_path)} <= {"node1"}
+            sweep(tmp_path / "pilots" / "node2")
+    finally:
+        over.set()
+        thread.join()

@@ -148,9 +148,10 @@ def _result(outcome: Any) -> str:
 def _kept(root: Path) -> Iterator[dict[str, Any]]:
     """Results that lie here since an earlier time, because no pool took them."""
     from picas import tokens
+    from picas.files import matching
     from picas.pilot.keep import RESULT
 
-    for path in sorted(root.glob(f"*/{RESULT}")):
+    for path in matching(root, f"*/{RESULT}"):
         if path.is_symlink() or path.parent.is_symlink():
             continue
         try:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from picas.files import matching
 from picas.lifecycle import fence_of
 from picas.pilot.records import FILE_PREFIX, VERSION, Contents, File, read
 from picas.pilot.spool import PILOTS, RESULTS
@@ -56,7 +57,7 @@ class Inherited:
 def folders(place: Path) -> Iterator[Path]:
     """Spool folders of pilots in a folder: that of kept results, of all machines, of one, or of one pilot itself."""
     for pattern in (RESULTS, f"*/{RESULTS}", f"*/*/{RESULTS}", f"{PILOTS}/*/*/{RESULTS}"):
-        for path in sorted(place.glob(pattern)):
+        for path in matching(place, pattern):
             if not path.parent.is_symlink() and DAMAGED not in path.parts[len(place.parts) :]:
                 yield path.parent
 
@@ -144,7 +145,7 @@ def _is_still(path: Path, handle: int) -> bool:
 
 def _discard(folder: Path) -> None:
     """Remove a spool: large files first, so that whoever dies on the way leaves what still says whose they were."""
-    for path in folder.glob(f"{FILE_PREFIX}*"):
+    for path in matching(folder, f"{FILE_PREFIX}*"):
         path.unlink(missing_ok=True)
     (folder / RESULTS).unlink(missing_ok=True)
     sweep(folder.parent)
@@ -152,7 +153,7 @@ def _discard(folder: Path) -> None:
 
 def sweep(home: Path) -> None:
     """Remove what is empty of a machine's folder of spools: whoever removes one may die before its folder is gone."""
-    for folder in [*home.glob("*"), home]:
+    for folder in [*matching(home, "*"), home]:
         try:
             folder.rmdir()
         except OSError:  # there is something in it

@@ -67,6 +67,9 @@ class Rescue:
                     self._tell(spool, fate)
                     if time.monotonic() > until:
                         return False
+                if (place := spool.remove(self._root)) is not None:
+                    words = "spool of pilot %s: %s; the rest was handed in, it is kept in %s"
+                    log.warning(words, spool.pilot, spool.damage, place)
             except StoreUnavailable:
                 self._drop()
                 raise
@@ -74,12 +77,6 @@ class Rescue:
                 # Left as it is, for a person to look at; the pilot goes on.
                 log.warning("results of pilot %s in %s are left there: %s", spool.pilot, spool.folder, error)
                 self._told.add(spool.folder.name)
-                self._drop()
-                continue
-            if (place := spool.remove(self._root)) is not None:
-                log.warning(
-                    "spool of pilot %s: %s; the rest was handed in, it is kept in %s", spool.pilot, spool.damage, place
-                )
             self._drop()
         return True
 

@@ -163,17 +163,20 @@ def _stream(output: bytes | str) -> Attachment | None:
 
 
 def _matching(folder: Path, patterns: Sequence[str], cap: int) -> Iterator[tuple[str, Attachment]]:
-    """Regular files only: a link could lead to somebody else's, and so could the folder, if it became one."""
     for pattern in () if folder.is_symlink() else patterns:
-        for path in sorted(folder.glob(pattern)):
-            if path.is_file() and not path.is_symlink() and folder.resolve() in path.resolve().parents:
-                if path.stat().st_size > cap:
-                    log.warning(
-                        "%s is not attached: it has %d bytes, and %d are allowed", path, path.stat().st_size, cap
-                    )
-                    continue
-                kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-                yield (
-                    path.resolve().relative_to(folder.resolve()).as_posix(),
-                    Attachment(content_type=kind, path=str(path)),
-                )
+        try:
+            yield from _regular(folder, pattern, cap)
+        except OSError as error:  # somebody else removes files there
+            log.warning("%s/%s is not all attached: %s", folder, pattern, error.strerror or error)
+
+
+def _regular(folder: Path, pattern: str, cap: int) -> Iterator[tuple[str, Attachment]]:
+    """Regular files only: a link could lead to somebody else's, and so could the folder, if it became one."""
+    for path in sorted(folder.glob(pattern)):
+        if path.is_file() and not path.is_symlink() and folder.resolve() in path.resolve().parents:
+            if path.stat().st_size > cap:
+                log.warning("%s is not attached: it has %d bytes, and %d are allowed", path, path.stat().st_size, cap)
+                continue
+            kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            name = path.resolve().relative_to(folder.resolve()).as_posix()
+            yield name, Attachment(content_type=kind, path=str(path))
