@@ -27,12 +27,13 @@ fmt: setup  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: setup  ## ruff, mypy, the layers, the size watch, generated docs
+check: setup  ## ruff, mypy, the layers, the size watch, the mutants' guards, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/size_watch.py
+	$(BIN)/python tools/mutants.py --check
 	$(BIN)/python docs/generate.py --check
 
 test: setup  ## all tests but the soaks

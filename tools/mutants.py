@@ -34,6 +34,8 @@ class Mutant:
     only: str
 
 
+_LOOK = "self._defence.room.look(self._crew, self._holdings, self.options.grace)"
+
 MUTANTS = (
     Mutant(
         "fence, memory",
@@ -110,8 +112,8 @@ MUTANTS = (
     Mutant(
         "beat before claim",
         "command.py",
-        "self._renew()\n            self._exchange()",
-        "self._exchange()\n            self._renew()",
+        f"self._renew()\n            {_LOOK}\n            self._exchange()",
+        f"{_LOOK}\n            self._exchange()\n            self._renew()",
         "tests/property/test_simulation.py",
         "never_heard_of",
     ),
@@ -247,16 +249,21 @@ def copy_of_source(folder: str) -> Path:
     return Path(shutil.copytree(ROOT / "src", Path(folder) / "src", ignore=shutil.ignore_patterns("__pycache__")))
 
 
+def misplaced(mutant: Mutant, source: Path) -> str:
+    """What is wrong with where its guard stands, if anything: a guard that has moved is taken out no more."""
+    count = (source / "picas" / mutant.file).read_text(encoding="utf-8").count(mutant.guard)
+    return "" if count == 1 else f"its guard stands {count} times in {mutant.file}"
+
+
 def try_out(mutant: Mutant) -> tuple[Mutant, str, str, float]:
     """Take a guard out and run its test; the verdict, pytest's last line, and how long it took."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="picas-mutant-") as folder:
         source = copy_of_source(folder)
+        if problem := misplaced(mutant, source):
+            return mutant, "error", problem, 0.0
         path = source / "picas" / mutant.file
-        text = path.read_text(encoding="utf-8")
-        if text.count(mutant.guard) != 1:
-            return mutant, "error", f"its guard stands {text.count(mutant.guard)} times in {mutant.file}", 0.0
-        path.write_text(text.replace(mutant.guard, mutant.without), encoding="utf-8")
+        path.write_text(path.read_text(encoding="utf-8").replace(mutant.guard, mutant.without), encoding="utf-8")
         code, line = run_test(source, mutant.test, mutant.only)
     verdict = {0: "SURVIVES", 1: "found"}.get(code, "error")
     return mutant, verdict, line, time.monotonic() - begun
@@ -268,12 +275,22 @@ def try_without(mutant: Mutant) -> str:
     return "" if code == 0 and "passed" in line else f"{mutant.test} -k {mutant.only!r} without a mutant: {line}"
 
 
+def check() -> int:
+    """Whether every guard stands in the code, once; 1 when one does not."""
+    problems = [f"mutant {one.name!r}: {problem}" for one in MUTANTS if (problem := misplaced(one, ROOT / "src"))]
+    print(*problems, sep="\n", end="\n" if problems else "")
+    return 1 if problems else 0
+
+
 def main(words: list[str]) -> int:
     """Try all mutants, or those whose names contain a word, two at a time."""
     parser = argparse.ArgumentParser(description="take each guard out, and see whether its test notices")
     parser.add_argument("names", nargs="*", help="only mutants with one of these words in their names")
     parser.add_argument("--parallel", type=int, default=2)
+    parser.add_argument("--check", action="store_true", help="only see that every guard is where it should be")
     asked = parser.parse_args(words)
+    if asked.check:
+        return check()
     chosen = [one for one in MUTANTS if not asked.names or any(word in one.name for word in asked.names)]
     with ThreadPoolExecutor(asked.parallel) as threads:
         tests = {(one.test, one.only): one for one in chosen}
