@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from picas import tokens
+from picas import plain_json, tokens
 from picas.errors import InvalidToken
 from picas.testing.samples import shown
 from picas.testing.values import BAD_DOCUMENTS, BAD_IDS, IDS, JSON, TEXTS, VALUES, exact
 from picas.tokens import Requirements
 
 GIB = 2**30
+
+
+@pytest.fixture(autouse=True, scope="module", params=[orjson, plain_json], ids=["orjson", "plain"])
+def reader(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test here, with orjson and with what stands in for it in bundles."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "orjson", request.param)
+        patch.setattr(tokens, "parse", request.param.loads)
+        yield
 
 
 class TestId:
