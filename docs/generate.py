@@ -45,8 +45,9 @@ What each command prints for `--help`. This page is written by `docs/generate.py
 
 `picas --help` lists the commands; `picas COMMAND --help` prints what stands here. Results go to standard output, talk
 to standard error. The pool is the first of these that is there: `--pool`; the variable `PICAS_POOL`; the PiCaS
-variables; `picas.toml` in this folder or the nearest above it; PiCaS's own `~/.config/picas/conf.yml`; else `picas.db`
-in this folder. `picas config show` says which it is. Exit codes are in [When things fail](when-things-fail.md).
+variables; in a [bundle](bundle.md) the pool it was made for; `picas.toml` in this folder or the nearest above it;
+PiCaS's own `~/.config/picas/conf.yml`; else `picas.db` in this folder. `picas config show` says which it is.
+Exit codes are in [When things fail](when-things-fail.md).
 """
 
 

@@ -1,8 +1,9 @@
 """Where the pool is: an address found on the command line, in the environment, or in a file.
 
 The order, the first that is there: ``--pool``; ``PICAS_POOL``; the PiCaS variables (``PICAS_HOST_URL`` and
-``PICAS_DATABASE``, with ``PICAS_USERNAME`` and ``PICAS_PASSWORD``); ``picas.toml`` in the working directory or
-the nearest folder above; PiCaS's own ``~/.config/picas/conf.yml``; else ``picas.db`` in the working directory.
+``PICAS_DATABASE``, with ``PICAS_USERNAME`` and ``PICAS_PASSWORD``); in a bundle the pool it was made for;
+``picas.toml`` in the working directory or the nearest folder above; PiCaS's own ``~/.config/picas/conf.yml``; else
+``picas.db`` in the working directory.
 Variables and keys that are empty count as not there. A file that is there but wrong is an error, never
 skipped: work would go to another pool than the one that was meant.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from picas import conf_yml
+from picas import bundled, conf_yml
 from picas.crypto import decrypt_password, read_key
 from picas.errors import ConfigError
 from picas.files import read_text
@@ -101,7 +102,7 @@ def find_pool(explicit: str | None, environ: Mapping[str, str], cwd: Path) -> Po
         return _completed(_address(explicit, "--pool", cwd, home), conf, environ)
     if environ.get("PICAS_POOL"):
         return _completed(_address(environ["PICAS_POOL"], "PICAS_POOL", cwd, home), conf, environ)
-    found = _from_variables(environ) or _from_toml(cwd, home) or _from_conf(conf, environ)
+    found = _from_variables(environ) or _from_bundle() or _from_toml(cwd, home) or _from_conf(conf, environ)
     return _completed(found, conf, environ) if found else PoolAddress(url=str(cwd / "picas.db"), origin="default")
 
 
@@ -191,6 +192,11 @@ def _couchdb(given: Mapping[str, str], origin: str) -> PoolAddress:
     )
 
 
+def _from_bundle() -> PoolAddress | None:
+    about = bundled.about()
+    return read_url(about.pool, "this bundle") if about and about.pool else None
+
+
 def _from_toml(cwd: Path, home: Path) -> PoolAddress | None:
     for folder in (cwd, *cwd.parents):
         path = folder / "picas.toml"
@@ -215,7 +221,11 @@ def _toml(path: Path, text: str) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
-        import tomli as tomllib
+        try:
+            import tomli as tomllib
+        except ImportError:
+            bundled.refuse("reads no picas.toml on Python 3.10", hint=f"set PICAS_POOL to what {path} says")
+            raise
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -234,6 +244,7 @@ def _from_conf(path: Path, environ: Mapping[str, str]) -> PoolAddress | None:
 
 
 def _decrypted(path: Path, encrypted: str) -> str:
+    bundled.refuse(f"cannot read the encrypted password in {path}", hint="set PICAS_PASSWORD")
     try:
         return decrypt_password(encrypted, read_key(path.with_name("key.dat"))).decode()
     except UnicodeDecodeError:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from picas import bundled
 from picas.errors import ConfigError
 from picas.files import MissingFile, make_folder, write_new
 
@@ -31,6 +32,7 @@ def generate_and_save_key(key_path: str | os.PathLike[str] | None = None, skip_i
     encrypted with it would be lost: it is left alone, or with ``skip_if_exists=False`` raises
     ``ConfigError``. Nothing is left behind when writing fails.
     """
+    _refuse_in_bundle()
     from cryptography.fernet import Fernet
 
     path = Path(key_path or CRYPTO_KEY_PATH)
@@ -64,6 +66,7 @@ def read_key(key_path: str | os.PathLike[str] | None = None) -> bytes:
 
 def encrypt_password(password: str | bytes, key: str | bytes | None = None) -> bytes:
     """Encrypt a password with ``key``, else with the saved one; ``ConfigError`` when the key is unusable."""
+    _refuse_in_bundle()
     from cryptography.fernet import Fernet
 
     key = read_key() if key is None else key
@@ -78,6 +81,7 @@ def decrypt_password(encrypted: str | bytes, key: str | bytes | None = None) -> 
 
     Raises ``ConfigError`` when the key is unusable or another one than the password was encrypted with.
     """
+    _refuse_in_bundle()
     from cryptography.fernet import Fernet, InvalidToken
 
     key = read_key() if key is None else key
@@ -88,6 +92,10 @@ def decrypt_password(encrypted: str | bytes, key: str | bytes | None = None) -> 
         raise ConfigError("the encrypted password does not belong to this key", hint=hint) from error
     except ValueError as error:
         raise _bad_key() from error
+
+
+def _refuse_in_bundle() -> None:
+    bundled.refuse("has no encryption", hint="set PICAS_PASSWORD instead of keeping the password in a file")
 
 
 def _content(file: BinaryIO) -> bytes:

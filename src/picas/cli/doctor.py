@@ -13,6 +13,7 @@ from pathlib import Path
 
 import typer
 
+from picas import bundled
 from picas.cli.output import clean
 from picas.cli.selecting import PoolOption
 from picas.cli.session import address, open_pool
@@ -36,7 +37,8 @@ def doctor(pool: PoolOption = None) -> int:
 
 def _machine() -> Iterator[Finding]:
     # apsw bears the number of the SQLite in it; its import is the store's own business.
-    yield "ok", f"picas {version('picas')}, Python {sys.version.split()[0]}, SQLite {version('apsw')}"
+    sqlite = "a bundle without SQLite" if bundled.about() else f"SQLite {version('apsw')}"
+    yield "ok", f"picas {version('picas')}, Python {sys.version.split()[0]}, {sqlite}"
     yield "ok", f"{len(os.sched_getaffinity(0))} cores for this process"
     yield ("ok", "bash found") if shutil.which("bash") else ("warn", "no bash: commands given as one string cannot run")
 

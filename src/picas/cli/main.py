@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from picas import log
+from picas import bundled, log
 from picas.cli.output import clean, prepare_streams, say_error, say_lines
 from picas.cli.session import SETTINGS
 from picas.errors import PicasError, StoreError, UsageError
@@ -43,7 +43,7 @@ _HELP = {
     "delete": "Delete tokens with their attachments.",
     "explain": "Say why a token is where it is, and what next.",
     "report": "Tell what became of the pool, in words or as a timeline.",
-    "pilot": "Pilots: run, list, drain, stop, recover.",
+    "pilot": "Pilots: run, list, drain, stop, recover, bundle.",
     "view": "Views with a condition: add, list, remove.",
     "pool": "Pools: create, drop, copy, export, import, archive, check, pause, resume.",
     "user": "Users of a CouchDB server: add, allow, list, new passwords.",
@@ -96,6 +96,8 @@ def _version(wanted: bool) -> None:
         from importlib.metadata import version
 
         typer.echo(f"picas {version('picas')}")
+        for line in bundled.lines():
+            typer.echo(clean(line))
         raise typer.Exit
 
 

@@ -1,4 +1,4 @@
-"""``pilot``: run one, list them, have them end at once or when what they run has ended, recover what dead ones left."""
+"""``pilot``: run one, bundle one, list them, have them end at once or when what they run has ended, recover."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picas.cli import recovering, running
+from picas.cli import bundling, recovering, running
 from picas.cli.looking import OutputOption
 from picas.cli.output import form_for, print_rows, say
 from picas.cli.selecting import PoolOption
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from picas.stores.base import PilotRecord
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-pilot = typer.Typer(help="Pilots: run, list, drain, stop, recover.", no_args_is_help=True, rich_markup_mode=None)
+pilot = typer.Typer(
+    help="Pilots: run, list, drain, stop, recover, bundle.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(pilot, name="pilot")
 pilot.command("run")(running.run)
 pilot.command("recover")(recovering.recover)
+pilot.command("bundle")(bundling.bundle)
 
 COLUMNS = ("id", "state", "host", "cores", "running", "finished", "age", "silent", "view", "job", "orders")
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from picas import bundled
 from picas.errors import ConfigError
 from picas.stores.base import TokenStore
 
 __all__ = ["TokenStore", "open_store"]
+
+_REACHES = "it reaches pools on CouchDB servers: name one by --pool or PICAS_POOL, or install picas on this machine"
 
 
 def open_store(url: str, *, create: bool = False, **access: Any) -> TokenStore:
@@ -33,6 +36,7 @@ def open_store(url: str, *, create: bool = False, **access: Any) -> TokenStore:
 
 
 def _open_sqlite(url: str, *, create: bool) -> TokenStore:
+    bundled.refuse("has no SQLite store", _REACHES)
     from picas.stores.sqlite import SqliteStore
 
     return SqliteStore.open(Path(url).expanduser(), create=create)
@@ -60,6 +64,7 @@ def _open_couchdb(url: str, *, create: bool, **access: Any) -> TokenStore:
 
 
 def _open_postgres(url: str, *, create: bool, **access: Any) -> TokenStore:
+    bundled.refuse("has no PostgreSQL store", _REACHES)
     try:
         from picas.stores.postgres import PostgresStore, read_address
     except ImportError as error:
