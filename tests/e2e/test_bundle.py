@@ -22,6 +22,7 @@ from picas.pool import Pool, connect
 from support.cli import Answer, Cli
 from support.couchdb_server import CouchServer
 from support.pilots import until
+from support.tls_front import behind_tls, self_signed
 
 NEEDED = (3, 10)
 
@@ -165,6 +166,21 @@ def test_fifty_tokens_are_done_on_a_bare_python(
 def test_a_node_without_a_home(node: Node, couchdb_server: CouchServer, pool: Pool, home: str) -> None:
     add(pool, ["echo $PICAS_TOKEN_ID"] * 3)
     ran = node("run", "--cores", "2", environ={**login(couchdb_server, pool), "HOME": home})
+    assert (ran.code, "3 done" in ran.err) == (0, True), ran
+
+
+@pytest.mark.parametrize("version", GOOD)
+def test_it_speaks_tls(made: Path, tmp_path: Path, couchdb_server: CouchServer, pool: Pool, version: str) -> None:
+    node = node_with(made, tmp_path, GOOD[version])
+    add(pool, ["true"] * 3)
+    certificate = self_signed(tmp_path / "ca.pem")
+    (node.folder / "ca.pem").write_bytes(certificate.read_bytes())
+    with behind_tls(couchdb_server.url, certificate) as front:
+        address = f"{front.url}/{pool.url.rpartition('/')[2]}"
+        environ = {**login(couchdb_server, pool), "PICAS_POOL": address}
+        said = node("run", environ=environ)
+        assert (said.code, "certificate is not trusted" in said.err) == (4, True), said
+        ran = node("run", environ={**environ, "PICAS_POOL": f"{address}?ca=ca.pem"})
     assert (ran.code, "3 done" in ran.err) == (0, True), ran
 
 
