@@ -8,7 +8,9 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from support import couchdb_server as couchdb
+from support import gridengine as gridengine_server
 from support import postgres_server as postgres
+from support import slurm as slurm_server
 
 pytest.register_assert_rewrite("picas.testing")
 
@@ -33,6 +35,28 @@ def postgres_server() -> Iterator[postgres.PostgresServer]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[slurm_server.Slurm]:
+    """A Slurm of two nodes for the whole session; skips where there can be none, but fails in CI."""
+    try:
+        cluster = slurm_server.get_slurm()
+    except slurm_server.Missing as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    with cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def gridengine() -> Iterator[gridengine_server.GridEngine]:
+    """A GridEngine of one host for the whole session; skips where there can be none, but fails in CI."""
+    try:
+        cluster = gridengine_server.get_gridengine()
+    except gridengine_server.Missing as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    with cluster:
+        yield cluster
 
 
 @pytest.hookimpl(wrapper=True)
