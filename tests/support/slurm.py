@@ -118,6 +118,14 @@ class Slurm(Daemons):
         """Let it start jobs again, whatever it was kept from it for."""
         self.run("scontrol", "update", f"nodename={node}", "state=resume")
 
+    def clear(self) -> None:
+        """End all jobs, wait until they have ended, and let all nodes work: as it was in the beginning."""
+        user = pwd.getpwuid(os.getuid()).pw_name
+        self.run("scancel", f"--user={user}")
+        until("no job is left", lambda: not self.run("squeue", "-h"), 30.0)
+        for node in self.run("sinfo", "-h", "-N", "-p", "debug", "-t", "drain,down", "-o", "%N").split():
+            self.resume(node)
+
     def kill_node(self, node: str) -> None:
         """End a node's daemon, as if the node were cut off: what runs there runs on."""
         self.kill(node)
