@@ -18,7 +18,12 @@ PLACES = ("tests/fault/test_*.py", "tests/property/test_simulation.py")
 PROMISED = (*range(1, 13), *range(20, 25), 31, *range(50, 62))
 """Faults that must have a test."""
 
-_STORES = {"test_couchdb": "CouchDB", "test_postgres": "PostgreSQL", "test_simulation": "simulated"}
+_STORES = {
+    "test_couchdb": "CouchDB",
+    "test_postgres": "PostgreSQL",
+    "test_simulation": "simulated",
+    "test_f87_slurm": "none: jobs",
+}
 _SAID = re.compile(r"F(\d+)( on every store)?: (.+)")
 
 INTRO = """# Faults

@@ -38,6 +38,14 @@ _LOOK = "self._defence.room.look(self._crew, self._holdings, self.options.grace)
 
 MUTANTS = (
     Mutant(
+        "a signal to all of a job",
+        "pilot/doubts.py",
+        "if report.code in _ENDING and not report.why:",
+        "if False:",
+        f"{FAULT}/test_f10_whole_job.py",
+        "first",
+    ),
+    Mutant(
         "fence, memory",
         "stores/memory/state.py",
         "if row is None or not lifecycle.is_same_claim(row.doc, settlement.doc):",

@@ -20,6 +20,7 @@ from picas.pilot import keep, limits, sharing, work
 from picas.pilot.briefing import Briefing
 from picas.pilot.crew import Crew
 from picas.pilot.defence import Defence
+from picas.pilot.doubts import Doubts
 from picas.pilot.holdings import Holding, Holdings
 from picas.pilot.identity import claimant, introduce
 from picas.pilot.idleness import Idleness, Step
@@ -70,6 +71,7 @@ class CommandActor:
         self._chance = random.Random(self.id)
         self._briefing = Briefing(self.options, self._offering, self._holdings, self._deadline)
         self._defence = Defence(self.options, self.id)
+        self._doubts = Doubts()
         self._signals = 0
         self._signals_seen = 0
         self._stopping = ""
@@ -114,7 +116,7 @@ class CommandActor:
             self._send()
             if self._is_over():
                 return
-            for report in self._crew.collect(self._pause()):
+            for report in self._doubts.sift(self._crew.collect(self._pause()), told=self._signals > 0):
                 self._finish(report)
             for numbers in self._crew.take_lost():
                 self._mourn(numbers)
