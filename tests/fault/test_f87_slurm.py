@@ -173,7 +173,7 @@ def test_f87_controller_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.soak
 def test_f87_time_limit(jobs: Jobs) -> None:
     """F87: a job runs into its time limit. It has timed out."""
-    assert jobs.ended(jobs.running(SLEEP, time=60.0), 180.0).state == JobState.TIMEOUT
+    assert jobs.ended(jobs.running("trap '' TERM; sleep 600", time=60.0), 180.0).state == JobState.TIMEOUT
 
 
 @pytest.mark.soak
