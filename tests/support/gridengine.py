@@ -26,7 +26,7 @@ _PACKAGES = ("gridengine-common", "gridengine-client", "gridengine-exec", "gride
 _LIBRARIES = ("libjemalloc2", "libhwloc15", "libmunge2")
 _UNPACKED = SERVERS / "gridengine"
 
-_BOOTSTRAP = """admin_user none
+_BOOTSTRAP = """admin_user {user}
 default_domain none
 ignore_fqdn true
 spooling_method classic
@@ -183,7 +183,7 @@ class GridEngine(Daemons):
         for folder in (common, self.folder / "spool", self.folder / "qmaster", self.folder / "execd"):
             folder.mkdir(parents=True)
         host = socket.gethostname().partition(".")[0]
-        (common / "bootstrap").write_text(_BOOTSTRAP.format(folder=self.folder))
+        (common / "bootstrap").write_text(_BOOTSTRAP.format(folder=self.folder, user=getpass.getuser()))
         (common / "host_aliases").write_text(f"localhost {host} {socket.gethostname()}\n")
         (common / "act_qmaster").write_text("localhost\n")
         self.run("spoolinit", "classic", "libspoolc", f"{common};{self.folder}/spool", "init")
