@@ -1,7 +1,7 @@
 """A GridEngine for tests: Debian's sge_qmaster and sge_execd in a folder of their own, started here without systemd.
 
 Its packages are unpacked beside the tests rather than installed, which would put a batch system and a mail server on
-the machine, and wants no root. Its cell, ports and state are its own; it has one host, with eight slots for jobs and a
+the machine. Its daemons run as root, or no job starts. Its cell, ports and state are its own; it has one host, with eight slots for jobs and a
 parallel environment, ``smp``. Its ports are open to all of the network, for GridEngine cannot keep to loopback: but
 from there it takes no request, for no host but this one is known to it.
 """
@@ -220,6 +220,10 @@ class GridEngine(Daemons):
 
 def get_gridengine() -> GridEngine:
     """A cluster, unpacked if need be; raises Missing. The caller closes it."""
+    if os.getuid() != 0:
+        raise Missing(
+            "only root can run GridEngine: as anybody else it cannot make a folder for a job's temporary files"
+        )
     with one_at_a_time():
         if not (_UNPACKED / ".unpacked").exists():
             _unpack()
