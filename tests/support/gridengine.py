@@ -1,9 +1,9 @@
 """A GridEngine for tests: Debian's sge_qmaster and sge_execd in a folder of their own, started here without systemd.
 
 Its packages are unpacked beside the tests rather than installed, which would put a batch system and a mail server on
-the machine. Its daemons run as root, or no job starts. Its cell, ports and state are its own; it has one host, with eight slots for jobs and a
-parallel environment, ``smp``. Its ports are open to all of the network, for GridEngine cannot keep to loopback: but
-from there it takes no request, for no host but this one is known to it.
+the machine. Its daemons run as root, or no job starts. Its cell, ports and state are its own; it has one host, with
+eight slots for jobs and a parallel environment, ``smp``. Its ports are open to all of the network, for GridEngine
+cannot keep to loopback: but from there it takes no request, for no host but this one is known to it.
 """
 
 from __future__ import annotations
