@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 __all__ = ["Fields", "add_job_id", "job_ids", "remove_job_id"]
 
-_JOB_ID_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "slurm_job_id")
+_JOB_ID_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "slurm_job_id", "picas_job")
 
 
 class Fields(Protocol):
@@ -35,6 +35,7 @@ def job_ids(environ: Mapping[str, str]) -> dict[str, str | None]:
         "cream_job_id": environ.get("CREAM_JOBID"),
         "pbs_job_id": environ.get("PBS_JOBID"),
         "slurm_job_id": _slurm_job_id(environ),
+        "picas_job": environ.get("PICAS_JOB"),  # the name of a job that picas submitted
     }
     for field, found in candidates.items():
         if found is not None:

@@ -43,7 +43,7 @@ _HELP = {
     "delete": "Delete tokens with their attachments.",
     "explain": "Say why a token is where it is, and what next.",
     "report": "Tell what became of the pool, in words or as a timeline.",
-    "pilot": "Pilots: run, list, drain, stop, recover, bundle.",
+    "pilot": "Pilots: run, submit, list, drain, stop, recover, bundle.",
     "view": "Views with a condition: add, list, remove.",
     "pool": "Pools: create, drop, copy, export, import, archive, check, pause, resume.",
     "user": "Users of a CouchDB server: add, allow, list, new passwords.",

@@ -1,4 +1,4 @@
-"""``pilot``: run one, bundle one, list them, have them end at once or when what they run has ended, recover."""
+"""``pilot``: run, submit, bundle, list; have them end at once or when what they run has ended; recover."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picas.cli import bundling, recovering, running
+from picas.cli import bundling, recovering, running, submitting
 from picas.cli.looking import OutputOption
 from picas.cli.output import form_for, print_rows, say
 from picas.cli.selecting import PoolOption
@@ -20,21 +20,33 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 pilot = typer.Typer(
-    help="Pilots: run, list, drain, stop, recover, bundle.", no_args_is_help=True, rich_markup_mode=None
+    help="Pilots: run, submit, list, drain, stop, recover, bundle.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(pilot, name="pilot")
 pilot.command("run")(running.run)
+pilot.command("submit")(submitting.submit)
 pilot.command("recover")(recovering.recover)
 pilot.command("bundle")(bundling.bundle)
 
-COLUMNS = ("id", "state", "host", "cores", "running", "finished", "age", "silent", "view", "job", "orders")
+COLUMNS = ("id", "state", "host", "cores", "running", "finished", "age", "silent", "view", "job", "orders", "reason")
+
+
+NoJobsOption = Annotated[bool, typer.Option("--no-jobs", help="Only pilots; ask no batch system.")]
 
 
 @pilot.command()
-def ls(output: OutputOption = None, pool: PoolOption = None) -> None:
-    """List the pilots that have not signed off. A lost one's tokens go back by themselves."""
+def ls(output: OutputOption = None, no_jobs: NoJobsOption = False, pool: PoolOption = None) -> None:
+    """List the pilots that have not signed off, and jobs submitted from here that have no pilot yet.
+
+    A lost pilot's tokens go back by themselves.
+    """
+    from picas.cli.submitted import jobs_without_pilots
+
     with open_pool(pool) as opened:
-        print_rows(COLUMNS, [row(record) for record in opened.pilots()], form_for(output))
+        records = list(opened.pilots())
+        rows = [row(record) for record in records]
+        rows += [] if no_jobs else jobs_without_pilots(opened.url, records)
+        print_rows(COLUMNS, rows, form_for(output))
 
 
 PilotsArgument = Annotated[list[str] | None, typer.Argument(metavar="PILOT...", show_default=False)]
