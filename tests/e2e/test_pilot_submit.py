@@ -132,6 +132,19 @@ def test_what_was_refused(here: Cli, fake: FakeSlurm) -> None:
     assert rows(here) == []
 
 
+def test_a_controller_that_is_away_or_loses_an_answer(here: Cli, fake: FakeSlurm) -> None:
+    fake.tell(sbatch="garbage")
+    answer = here.ok("pilot", "submit", "slurm")
+    assert answer.out == "1\n", "the job is there: it was found by its name"
+    fake.tell(sbatch="fail")
+    answer = here("pilot", "submit", "slurm")
+    assert answer.code == 9
+    assert answer.err.endswith("Unable to contact slurm controller (connect failure)\nhint: nothing was submitted\n")
+    fake.tell(squeue="fail")
+    answer = here("pilot", "submit", "slurm")
+    assert "was submitted is not known: look for a job of that name" in answer.err.splitlines()[-1]
+
+
 def test_an_array(here: Cli, fake: FakeSlurm) -> None:
     answer = here.ok("pilot", "submit", "slurm", "-n", "3", "--array")
     assert answer.out.split() == ["1_1", "1_2", "1_3"]

@@ -146,10 +146,10 @@ def _one(batch: Scheduler, spec: JobSpec, before: int) -> str:
         try:
             if found := [job.id for job in batch.find(spec.name) if job.name == spec.name]:
                 return found[0]
-            unknown = ""
         except SchedulerError:
-            unknown = f"; whether {spec.name} was submitted is not known"
-        raise SchedulerAway(f"{away.message}{unknown}", hint=away.hint or _so_far(before)) from None
+            hint = f"whether {spec.name} was submitted is not known: look for a job of that name before you try again"
+            raise SchedulerAway(away.message, hint=away.hint or hint) from None
+        raise SchedulerAway(away.message, hint=away.hint or _so_far(before)) from None
     except SchedulerError as error:
         raise type(error)(error.message, hint=error.hint or _so_far(before)) from None
 

@@ -259,4 +259,4 @@ def _must_have_worked(name: str, answer: Answer) -> None:
 def _error_in(answer: Answer) -> str:
     """The first line that is an error: warnings may stand before it."""
     lines = [line for line in answer.err.splitlines() if "error:" in line or "fatal:" in line]
-    return first_line(lines[0]).removeprefix("sbatch: ") if lines else answer.complaint
+    return (first_line(lines[0]) if lines else answer.complaint).removeprefix("sbatch: ")
