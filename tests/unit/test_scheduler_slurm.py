@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def slurm(fake: FakeSlurm, clock: Clock) -> Slurm:
-    return Slurm(clock=clock, timeout=5.0)
+    return Slurm(clock=clock, timeout=30.0)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_an_end_is_never_rewritten(slurm: Slurm, fake: FakeSlurm) -> None:
 
 @pytest.mark.parametrize("told", ["fail", "garbage", "partial", "hang"])
 def test_nothing_is_said_of_any_job_when_it_cannot_be_asked(fake: FakeSlurm, clock: Clock, told: str) -> None:
-    slurm = Slurm(clock=clock, timeout=1.0)
+    slurm = Slurm(clock=clock, timeout=5.0)
     fake.set("5", state="RUNNING")
     fake.tell(squeue=told)
     with pytest.raises(SchedulerAway):
@@ -203,7 +203,7 @@ def test_what_became_of_a_job_may_be_unknown(slurm: Slurm, fake: FakeSlurm, spec
 
 
 def test_a_job_whose_id_was_lost_is_found_by_its_name(fake: FakeSlurm, spec: JobSpec) -> None:
-    slurm = Slurm(timeout=1.0)
+    slurm = Slurm(timeout=5.0)
     fake.tell(sbatch="lost")
     with pytest.raises(SchedulerAway, match="did not answer"):
         slurm.submit(spec)
