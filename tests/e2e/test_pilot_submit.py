@@ -115,6 +115,21 @@ def test_jobs_are_listed_until_they_have_a_pilot(here: Cli, fake: FakeSlurm) -> 
     assert fake.calls("squeue")[-1][-1] == "--jobs=3,3"
 
 
+def test_a_job_that_nobody_knows_is_gone_in_time_though_each_listing_is_a_program_of_its_own(
+    here: Cli, fake: FakeSlurm
+) -> None:
+    here.ok("pilot", "submit", "slurm")
+    fake.forget("1", accounts=True)
+    assert [row["state"] for row in rows(here)] == ["unknown"]
+    journal = state_folder(here) / "jobs.jsonl"
+    last = json.loads(journal.read_text().splitlines()[-1])
+    assert last["absent"] > 0
+    journal.write_text(journal.read_text() + json.dumps({**last, "absent": last["absent"] - 200}) + "\n")
+    assert [row["state"] for row in rows(here)] == ["gone"]
+    fake.set("1", state="RUNNING", queue="yes")
+    assert [row["state"] for row in rows(here)] == ["gone"]
+
+
 def test_a_batch_system_that_is_away_is_a_line_and_no_failure(here: Cli, fake: FakeSlurm) -> None:
     here.ok("pilot", "submit", "slurm")
     fake.tell(squeue="fail")

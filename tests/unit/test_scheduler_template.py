@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from picas.errors import UsageError
 from picas.schedulers.base import JobSpec
@@ -74,51 +70,3 @@ def test_what_could_be_taken_for_something_else_is_refused_in_one_line(change: d
     with pytest.raises(UsageError, match=said) as caught:
         render(replace(SPEC, **change), TEMPLATE)  # type: ignore[arg-type]
     assert "\n" not in caught.value.message
-
-
-TEXT = st.text(max_size=20) | st.sampled_from(
-    [
-        "a\n#SBATCH --uid=0", "a\r#SBATCH -x", "$(id)", "`id`", ";id", "'; id; '", "a\x0bb", "\\", "#SBATCH -x",
-        "a\u2028id", "%j", "{name}",
-    ]
-)  # fmt: skip
-
-
-@given(
-    name=TEXT, queue=TEXT, output=TEXT, folder=TEXT, word=TEXT, value=TEXT, variable=TEXT, native=TEXT,
-    prefix=st.sampled_from(["#SBATCH", "#$", "#PBS"]),
-)  # fmt: skip
-def test_s3_text_in_a_field_adds_no_directive_and_no_command(
-    name: str, queue: str, output: str, folder: str, word: str, value: str, variable: str, native: str, prefix: str
-) -> None:
-    """S3: any text in any field. The script has the directives and the commands it had, or is refused."""
-    folders = {"folder": Path(f"/{folder}".replace("\0", "")), "output": Path(f"/{output}".replace("\0", ""))}
-    parts: list[dict[str, object]] = [
-        {"name": name}, {"queue": queue}, {"folder": folders["folder"]}, {"output": folders["output"]},
-        {"argv": ["picas", word]}, {"environment": {"A": value}}, {"environment": {variable: "1"}},
-        {"native": [native]},
-    ]  # fmt: skip
-    template = replace(TEMPLATE, prefix=prefix)
-    for part in parts:
-        spec = replace(SPEC, **part)  # type: ignore[arg-type]
-        try:
-            script = render(spec, template)
-        except UsageError:
-            continue
-        _reparse(script, spec, prefix)
-
-
-def _reparse(script: str, spec: JobSpec, prefix: str) -> None:
-    """Read a script as a batch system does, line by line, and as a shell does, word by word."""
-    lines = re.split(r"[\r\n\x0b\x0c\x85\u2028\u2029]", script)
-    directives = [line for line in lines if line.startswith(prefix)]
-    asked = ["--job-name", "--output", *(["--partition"] if spec.queue else []), "--cpus", "--signal", "--no-requeue"]
-    seen = [re.split("[ =]", line.removeprefix(f"{prefix} "))[0] for line in directives]
-    assert seen == asked + [re.split("[ =]", word)[0] for word in spec.native]
-    assert lines[0] == "#!/bin/sh"
-    commands = [shlex.split(line) for line in lines[1 + len(directives) :] if line]
-    assert commands == [
-        ["cd", str(spec.folder), "||", "exit", "1"],
-        *(["export", f"{key}={text}"] for key, text in spec.environment.items()),
-        ["exec", *spec.argv],
-    ]
