@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from picas.schedulers.sites import scheduler
 from support.cli import Cli
 from support.pilots import until
 from support.slurm import Slurm
@@ -28,7 +29,7 @@ def listed(picas: Cli) -> dict[str, str]:
     return {row["job"]: row["state"] for row in rows}
 
 
-def test_jobs_work_and_are_listed_with_pilots(here: Cli, slurm: Slurm) -> None:
+def test_jobs_work_and_are_listed_with_pilots(here: Cli, slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
     here.ok("add", "--range", "1-50", "--", "echo {i} > out-{i}")
     ids = here.ok(
         "pilot", "submit", "slurm", "-n", "2", "--memory", "300MB", "--time", "1h", "--idle", "30m"
@@ -42,6 +43,8 @@ def test_jobs_work_and_are_listed_with_pilots(here: Cli, slurm: Slurm) -> None:
     assert {doc["slurm_job_id"] for doc in docs} <= {*ids, *array}
     assert len(list(here.folder.glob("out-*"))) == 50
 
+    monkeypatch.setenv("SLURM_CONF", slurm.environ["SLURM_CONF"])
+    assert {job.id for job in scheduler("slurm").find("picas-")} == {*ids, *array, held}
     for job_id in [*ids, *array, held]:
         slurm.run("scancel", job_id)
     until("no pilot and no job is listed", lambda: listed(here) == {}, 90)

@@ -6,6 +6,7 @@ of the batch job that we may be in ourselves, whose options would win over those
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import selectors
@@ -31,6 +32,7 @@ MOST_BYTES = 64 << 20
 _FOREIGN = re.compile(r"(SBATCH|SQUEUE|SACCT|SCANCEL|SLURM)_(?!CONF$)")
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET", re.IGNORECASE)
 _LINE_LENGTH = 300
+_DYING = 2.0
 
 
 class NoCommand(SchedulerAway):
@@ -81,12 +83,13 @@ def run(
             )
         except OSError as error:
             raise _not_started(argv[0], error) from None
-    with process:
-        try:
-            out, err = _read(process, argv[0], time.monotonic() + timeout, timeout, most)
-        except BaseException:
-            _end(process)
-            raise
+    try:
+        out, err = _read(process, argv[0], time.monotonic() + timeout, timeout, most)
+    except BaseException:
+        _end(process)
+        raise
+    finally:
+        _close(process)
     return Answer(process.returncode, _text(out), _text(err))
 
 
@@ -135,6 +138,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         process.kill()
+    # Not for ever: one that hangs in the kernel, on a file system that is away, cannot be killed.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_DYING)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def _too_long(name: str, timeout: float, err: bytearray) -> SchedulerAway:

@@ -116,10 +116,14 @@ class Local:
         for job_id in ids:
             place = self._jobs / _checked(job_id)
             process = _process(place)
-            if process is not None and process.alive:
+            if process is None or not process.alive:
+                continue
+            try:
                 write_new(place / "cancelled", b"")
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM)
+            except OSError as error:
+                raise SchedulerAway(f"job {job_id} was not ended: {error.strerror}: {place}") from error
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
     def _places(self) -> Iterator[Path]:
         if self._jobs.is_dir():

@@ -7,7 +7,7 @@ One job per pilot; an array only where it is asked for, since its waiting elemen
 from __future__ import annotations
 
 import dataclasses
-import getpass
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -125,7 +125,7 @@ class Slurm:
 
     def find(self, prefix: str) -> list[Job]:
         """This user's jobs, not yet ended, with a name that begins so."""
-        answer = self._ask("squeue", "-h", "-r", "-t", "all", "-o", _FORMAT, f"--user={getpass.getuser()}")
+        answer = self._ask("squeue", "-h", "-r", "-t", "all", "-o", _FORMAT, f"--user={os.getuid()}")
         found = [job for row in _rows(answer) if row[4].startswith(prefix) for job in _expanded(_from_row(row))]
         return [job for job in found if not job.state.is_final]
 
