@@ -24,7 +24,7 @@ from picas.crypto import decrypt_password, read_key
 from picas.errors import ConfigError
 from picas.files import read_text
 
-__all__ = ["PoolAddress", "Secret", "find_pool", "read_url", "without_credentials", "without_secrets"]
+__all__ = ["PoolAddress", "Secret", "find_pool", "parse_toml", "read_url", "without_credentials", "without_secrets"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _COUCHDB = re.compile(r"(https?|couchdbs?)://[^/]", re.IGNORECASE)
@@ -207,7 +207,7 @@ def _from_toml(cwd: Path, home: Path) -> PoolAddress | None:
 
 
 def _pool_in_toml(path: Path, text: str) -> str:
-    values = _toml(path, text)
+    values = parse_toml(path, text)
     unknown = sorted(set(values) - {"pool"})
     if unknown:
         raise ConfigError(f"{path}: unknown key {unknown[0]!r}", hint="the one known key is pool")
@@ -217,7 +217,8 @@ def _pool_in_toml(path: Path, text: str) -> str:
     return pool
 
 
-def _toml(path: Path, text: str) -> dict[str, Any]:
+def parse_toml(path: Path, text: str) -> dict[str, Any]:
+    """What a TOML file says; ``ConfigError``, with the line, when it is none."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

@@ -10,6 +10,7 @@ from typing import Any
 from picas.errors import InvalidToken
 from picas.lifecycle import Doc, State, fence_of, is_cancelled, state_of
 from picas.stores.base import PilotRecord
+from picas.stores.records import is_autopilot
 from picas.tokens import Requirements, requirements
 
 __all__ = ["explain_pool", "explain_token"]
@@ -63,7 +64,7 @@ def explain_pool(
 
     ``waiting`` is how many tokens in todo require the same, by that in JSON.
     """
-    alive = [pilot for pilot in pilots if pilot.alive]
+    alive = [pilot for pilot in pilots if pilot.alive and not is_autopilot(pilot)]
     lines = [f"{counts[State.TODO]} tokens wait, {counts[State.LOCKED]} run, {len(alive)} pilots are alive"]
     if counts[State.TODO] and not alive:
         lines.append("no pilot is alive: `picas run` starts one here")
@@ -97,7 +98,7 @@ def _todo(doc: Doc, now: float, pilots: Sequence[PilotRecord]) -> list[str]:
         need = requirements(doc)
     except InvalidToken as error:
         return [*lines, str(error), "no pilot takes it until that is corrected"]
-    alive = [pilot for pilot in pilots if pilot.alive]
+    alive = [pilot for pilot in pilots if pilot.alive and not is_autopilot(pilot)]
     if not alive:
         return [*lines, "no pilot is alive: `picas run` starts one here"]
     staying = [pilot for pilot in alive if not pilot.orders]

@@ -44,13 +44,15 @@ def _machine() -> Iterator[Finding]:
 
 
 def _pool(pool: str | None) -> Iterator[Finding]:
+    from picas.stores.records import is_autopilot
+
     try:
         found = address(pool)
         yield "ok", f"pool {found.url} (from {found.origin})"
         with open_pool(pool) as opened:
             can = opened.store.capabilities
             yield "ok", f"it opens, with {sum(opened.count().values())} tokens; {can.note}".rstrip("; ")
-            lost = [pilot for pilot in opened.pilots() if not pilot.alive]
+            lost = [pilot for pilot in opened.pilots() if not (pilot.alive or is_autopilot(pilot))]
             if lost:
                 yield "warn", f"{len(lost)} pilots fell silent; their tokens go back by themselves"
             yield from opened.store.findings()

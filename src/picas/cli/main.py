@@ -22,7 +22,7 @@ _VERBS = {
     "init": "making", "add": "adding", "run": "running", "status": "status", "top": "top", "ls": "looking",
     "show": "looking", "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing",
     "hold": "changing", "delete": "changing", "explain": "explaining", "report": "reporting",
-    "pilot": "pilots", "view": "viewing", "pool": "pools",
+    "pilot": "pilots", "autopilot": "autopiloting", "view": "viewing", "pool": "pools",
     "user": "users", "config": "making", "doctor": "doctor",
 }  # fmt: skip
 """Each verb and the module of `picas.cli` that has it."""
@@ -44,6 +44,7 @@ _HELP = {
     "explain": "Say why a token is where it is, and what next.",
     "report": "Tell what became of the pool, in words or as a timeline.",
     "pilot": "Pilots: run, submit, list, drain, stop, recover, bundle.",
+    "autopilot": "Pilots on batch systems, as many as there is work for: run, plan.",
     "view": "Views with a condition: add, list, remove.",
     "pool": "Pools: create, drop, copy, export, import, archive, check, pause, resume.",
     "user": "Users of a CouchDB server: add, allow, list, new passwords.",

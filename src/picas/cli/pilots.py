@@ -68,8 +68,10 @@ def stop(pilots: PilotsArgument = None, everything: AllOption = False, pool: Poo
 def _order(pilots: list[str] | None, everything: bool, orders: str, pool: str | None) -> None:
     if pilots and everything:
         raise UsageError("--all means all pilots, so that naming some makes no sense", hint="leave out one of them")
+    from picas.stores.records import is_autopilot
+
     with open_pool(pool) as opened:
-        alive = [record.id for record in opened.pilots() if record.alive] if everything else []
+        alive = [one.id for one in opened.pilots() if one.alive and not is_autopilot(one)] if everything else []
         chosen = alive if everything else list(dict.fromkeys(pilots or ()))
         if not chosen and not everything:
             raise UsageError("no pilot was named", hint="`picas pilot ls` lists them; --all means all")
@@ -82,9 +84,11 @@ def _order(pilots: list[str] | None, everything: bool, orders: str, pool: str | 
 
 def row(record: PilotRecord) -> dict[str, Any]:
     """What a listing shows of a pilot; ages in seconds."""
+    from picas.stores.records import is_autopilot
+
     return {
         "id": record.id,
-        "state": "alive" if record.alive else "lost",
+        "state": ("autopilot" if is_autopilot(record) else "alive") if record.alive else "lost",
         "host": record.hostname,
         "cores": record.cores,
         "memory": record.memory,

@@ -99,7 +99,7 @@ def _drawn(picture: dict[str, Any], rate: float | None) -> Any:
     if picture["paused"]:
         lines.append(Text(paused_line(Pause(**picture["paused"])), style="yellow"))
     alive = [pilot for pilot in picture["pilots"] if pilot["state"] == "alive"]
-    lost = len(picture["pilots"]) - len(alive)
+    lost = sum(pilot["state"] == "lost" for pilot in picture["pilots"])
     words = f"{len(alive)} pilot{'s' if len(alive) != 1 else ''}"
     words += f", {lost} lost" if lost else ""
     lines.append(Text(words + forecast(counts, rate)))

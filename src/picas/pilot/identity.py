@@ -26,6 +26,7 @@ def introduce(options: RunOptions, *, name: str | None = None, **said: Any) -> P
         lease=options.lease,
         view=str(options.view),
         job=jobid.job_ids(os.environ),
+        job_name=os.environ.get("PICAS_JOB", ""),
         **said,
     )
 

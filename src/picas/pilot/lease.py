@@ -15,6 +15,7 @@ from picas.pilot.settling import Settler
 from picas.pilot.usage import Usage
 from picas.pool import Pool
 from picas.stores.base import Beat, PilotRecord
+from picas.stores.records import is_autopilot
 
 __all__ = ["Lease", "Lookout"]
 
@@ -70,8 +71,9 @@ class Lookout:
         if self._rescue is not None and not self._rescue.look():
             self._look_at = time.monotonic()
             return []
-        pilots = self._pool.store.pilots()
-        given_back = self._pool.recover(pilots)
+        records = self._pool.store.pilots()
+        given_back = self._pool.recover(records)
+        pilots = [record for record in records if not is_autopilot(record)]
         self._idleness.silent = [pilot.id for pilot in pilots if not pilot.alive and not pilot.lapsed]
         # Of many pilots a few look often, and the others the more seldom the more there are. The dead look no more.
         self.others = [pilot for pilot in pilots if pilot.alive and pilot.id != self.record.id]

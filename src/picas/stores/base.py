@@ -154,8 +154,8 @@ class PilotRecord:
     has seen that itself, where pilots and store can lose sight of each other, else it is without end. ``holding`` is
     how many claims the pilot knows of, None when it does not say: one that says 0 need not be told of any. ``memory``
     (bytes), ``gpus`` (how many), ``offers`` (by name) are what it shares out, ``ends_at`` (unix seconds) when it must
-    end, None for what it does not say. ``live`` pilots send what commands write to who follows them. ``busy`` cores are
-    given to commands, which used ``cpu`` on average since the last beat and hold ``memory_used`` bytes.
+    end, None for what it does not say. ``live`` pilots send output to followers. ``busy`` cores are given to commands,
+    which used ``cpu`` on average since the last beat and hold ``memory_used`` bytes. ``job_name`` is its batch job's.
     """
 
     id: str
@@ -177,6 +177,7 @@ class PilotRecord:
     busy: int | None = None
     cpu: float | None = None
     memory_used: int | None = None
+    job_name: str = ""
     orders: str = ""
     silent: float = 0.0
     watched: float = math.inf
@@ -194,8 +195,7 @@ class PilotRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Beat:
-    """What a pilot learns from a beat: which claims (id to fence) it has, which of them are cancelled, its orders,
-    and which tokens of it somebody follows."""
+    """What a pilot learns from a beat: its claims (id to fence), which of them are cancelled or followed; orders."""
 
     held: Mapping[str, int]
     cancelled: frozenset[str] = frozenset()

@@ -10,7 +10,7 @@ from typing import Any
 from picas.lifecycle import Doc, fence_of, holds, is_cancelled
 from picas.stores.base import Beat, PilotRecord
 
-__all__ = ["Watch", "beat_of", "fields_of", "record_of"]
+__all__ = ["Watch", "beat_of", "fields_of", "is_autopilot", "record_of"]
 
 _NAMES = frozenset(field.name for field in dataclasses.fields(PilotRecord))
 _TOLD = frozenset({"orders", "silent", "watched"})
@@ -26,6 +26,11 @@ def record_of(fields: Mapping[str, Any], *, orders: str, silent: float, watched:
     """A record from what was stored; names of a newer picas are passed over."""
     kept = {name: value for name, value in fields.items() if name in _NAMES - _TOLD}
     return PilotRecord(**kept, orders=orders, silent=silent, watched=watched)
+
+
+def is_autopilot(record: PilotRecord) -> bool:
+    """Whether this is no pilot but what submits them: other autopilots know it by its record, and it claims nothing."""
+    return "autopilot" in record.job
 
 
 def beat_of(docs: Iterable[Doc], orders: str, followed: frozenset[str] = frozenset()) -> Beat:
