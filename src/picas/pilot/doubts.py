@@ -13,9 +13,8 @@ from picas.pilot.jobs import START_FAILED, Report
 
 __all__ = ["Doubts"]
 
-_ENDING = {-number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)} | {
-    128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-}
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_ENDING = {-number for number in _SIGNALS} | {128 + number for number in _SIGNALS}
 """Codes of commands that such a signal ended, or that say so themselves, as shells and Java do."""
 _DOUBT = 1.0
 """Seconds within which the pilot would have the signal, too."""
