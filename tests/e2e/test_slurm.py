@@ -10,11 +10,8 @@ import pytest
 from picas.lifecycle import State
 from support.couchdb_server import CouchServer
 from support.daemons import until
-from support.pilot_jobs import SIDE, SLEEPS, PilotJobs
+from support.pilot_jobs import SIDE, SLEEPS, TOGETHER, PilotJobs
 from support.slurm import Slurm, get_slurm
-
-TOGETHER = "touch at-work-$SLURM_JOB_ID; until [ $(ls at-work-* | wc -l) -ge 4 ]; do sleep 0.05; done; "
-"""No token ends before four jobs are at work, however slowly they come."""
 
 
 @pytest.fixture
@@ -27,7 +24,7 @@ def pilots(slurm: Slurm, tmp_path: Path) -> Iterator[PilotJobs]:
 
 def test_four_pilots_work_two_hundred_tokens(slurm: Slurm, pilots: PilotJobs) -> None:
     """All of them take part, no token is run twice, and the jobs end well and are listed no more."""
-    pilots.add(*[TOGETHER + SIDE] * 200)
+    pilots.add(*[TOGETHER] * 200)
 
     jobs = pilots.submit("-n", "4")
 
@@ -41,9 +38,9 @@ def test_four_pilots_work_two_hundred_tokens(slurm: Slurm, pilots: PilotJobs) ->
 
 def test_an_array_is_as_good(slurm: Slurm, pilots: PilotJobs) -> None:
     """Its elements are pilots, too."""
-    pilots.add(*[TOGETHER + SIDE] * 8)
+    pilots.add(*[TOGETHER] * 8)
 
-    jobs = pilots.submit("-n", "4", "--array", "--cores", "2")
+    jobs = pilots.submit("-n", "4", "--array")
 
     pilots.until_settled(State.DONE)
     assert [job.partition("_")[2] for job in jobs] == ["1", "2", "3", "4"]

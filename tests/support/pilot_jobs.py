@@ -11,11 +11,14 @@ from picas.lifecycle import State, state_of
 from support.cli import Cli
 from support.daemons import until
 
-__all__ = ["SIDE", "SLEEPS", "PilotJobs"]
+__all__ = ["SIDE", "SLEEPS", "TOGETHER", "PilotJobs"]
 
 SIDE = "echo $PICAS_TOKEN_ID >> side"
 """What a command does last, which says that it got to its end."""
 SLEEPS = "echo $PICAS_TOKEN_ID >> started; exec sleep 600"
+
+TOGETHER = f"touch at-work-$PPID; until [ $(ls at-work-* | wc -l) -ge 4 ]; do sleep 0.05; done; {SIDE}"
+"""No command ends before four runners, of pilots of one core, are at work, however slowly they come."""
 
 
 class PilotJobs:
