@@ -12,6 +12,7 @@ import pwd
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Mapping
 
 from support.daemons import Daemons, free_ports, until
@@ -105,10 +106,20 @@ class Slurm(Daemons):
         return job
 
     def requeue(self, job_id: str) -> None:
-        """Have a job stop, and start again: at once, where Slurm of itself would wait for two minutes."""
+        """Have a job stop, and start again: in seconds, where Slurm of itself would wait for two minutes.
+
+        Not in the same second, when a node would still take it for the run that was ended, and refuse it.
+        """
+        before = self.job(job_id)["Restarts"]
         self.run("scontrol", "requeue", job_id)
-        self.wait(job_id, "PENDING")
-        self.run("scontrol", "update", f"jobid={job_id}", "starttime=now")
+
+        def runs_again() -> bool:
+            job = self.job(job_id)
+            if job["JobState"] == "PENDING" and job["EligibleTime"] > _local_time(5):
+                self.run("scontrol", "update", f"jobid={job_id}", f"starttime={_local_time(2)}")
+            return job["Restarts"] != before and job["JobState"] not in ("PENDING", "COMPLETING")
+
+        until(f"job {job_id} runs again", runs_again, 60.0)
 
     def drain(self, node: str) -> None:
         """Let a node start nothing any more."""
@@ -178,6 +189,11 @@ def get_slurm(**options: object) -> Slurm:
     if missing:
         raise Missing(f"there is no {missing[0]} here: apt-get install munge slurmctld slurmd slurm-client")
     return Slurm(**options)  # type: ignore[arg-type]
+
+
+def _local_time(seconds: float) -> str:
+    """The time so many seconds from now, as Slurm writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + seconds))
 
 
 def _program(name: str) -> str:
