@@ -15,7 +15,7 @@ from support.pilots import Pilot, Site, until
 TODO = frozenset({State.TODO})
 SLEEPS = ["sh", "-c", 'echo started >> "$SIDE"; exec sleep 60']
 STUBBORN = ["sh", "-c", 'trap \'echo told >> "$SIDE"\' TERM; echo started >> "$SIDE"; while :; do sleep 0.1; done']
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
 
 
 def _started(site: Site, number: int) -> None:
@@ -34,7 +34,8 @@ def _check_given_back(site: Site, reason: str) -> None:
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_gives_back_all_sixteen(site: Site, number: signal.Signals) -> None:
-    """F10: a pilot of 16 commands gets SIGTERM, SIGINT or SIGHUP. All are given back in seconds, at no cost to them."""
+    """F10: a pilot of 16 commands gets SIGTERM, SIGINT or SIGHUP, or a batch system's SIGUSR1 or SIGUSR2. All are given
+    back in seconds, at no cost to them."""
     site.add(*[SLEEPS] * 16)
     pilot = site.pilot(cores=16, lease=10.0, grace=5.0)
     _started(site, 16)

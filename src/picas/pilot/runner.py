@@ -31,6 +31,8 @@ __all__ = ["main"]
 
 _SHORT = 0.005
 """Seconds for which a command is left alone: most short ones end within, and cost one wake-up only."""
+_FOR_COMMANDS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that commands find as they usually are, though runners pass over them."""
 _BATCH = 16
 _HELD_BACK = 0.05
 
@@ -192,7 +194,7 @@ class Runner:
             ],
             setpgroup=0,
             setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM),
+            setsigdef=_FOR_COMMANDS,
         )
 
     def _go_to(self, folder: str | None) -> None:
@@ -306,7 +308,7 @@ def main(jobs: int, control: int, folder: str, spill: str) -> None:
     become_subreaper()
     for handle in (jobs, control):
         os.set_inheritable(handle, False)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     gc.disable()  # nothing here makes cycles that last, and a look for them would cost each command
     runner = Runner(socket.socket(fileno=jobs), socket.socket(fileno=control), Path(folder), Path(spill))

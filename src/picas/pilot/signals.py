@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -11,23 +12,29 @@ __all__ = ["Signals"]
 
 
 class Signals:
-    """Signals that end a pilot, counted while inside; handlers are put back after. In the main thread only."""
+    """Signals that end a pilot, counted while inside; handlers are put back after. In the main thread only.
+
+    ``warnings`` are what batch systems send before they stop or kill a job, and would end it at once: they end a pilot
+    too, where the program that it is in makes nothing else of them.
+    """
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    warnings = (signal.SIGUSR1, signal.SIGUSR2)
 
     def __init__(self, note: Callable[[], None]) -> None:
         self._note = note
-        self._before: list[Any] = []
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        try:
-            self._before = [signal.signal(number, self._handle) for number in self.numbers]
-        except ValueError:
-            self._before = []
+        free = [number for number in self.warnings if signal.getsignal(number) is signal.SIG_DFL]
+        with contextlib.suppress(ValueError):
+            for number in (*self.numbers, *free):
+                self._before[number] = signal.signal(number, self._handle)
 
     def __exit__(self, *exc: object) -> None:
-        for number, handler in zip(self.numbers, self._before, strict=False):
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._before = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
