@@ -1,0 +1,164 @@
+"""A batch system as data: its commands, and how what they print is read; `Batch` is the scheduler made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from picas.errors import UsageError
+from picas.schedulers import commands
+from picas.schedulers.base import Job, JobSpec, JobState, Rejected, SchedulerAway, SchedulerError
+from picas.schedulers.book import Book
+from picas.schedulers.commands import Answer
+
+__all__ = ["Batch", "Call", "System", "complaints", "failed", "state_of"]
+
+_AWAY = re.compile(
+    r"connect|communicat|commlib|contact|time[sd]?[ -]?out|send message|unreachable|not responding|temporarily"
+    r"|try again|find address|getaddrinfo|no such host|broken pipe|expired|proxy|authenticat|traceback",
+    re.IGNORECASE,
+)
+"""What commands say that did not reach their batch system, or lost it. All else that they complain of is a refusal."""
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A command, and what it reads."""
+
+    argv: Sequence[str]
+    stdin: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A batch system.
+
+    ``ids`` is what an id looks like; ``submitted`` finds it, as its first group, in what ``submit``'s command prints,
+    and in nothing that it complains of.
+    ``queue`` and ``accounts`` are the commands that tell of jobs, the second of those that the first does not know;
+    ``mine`` tells of this user's jobs, among them those with a name that begins so. ``read_queue`` and
+    ``read_accounts`` make jobs of what they print, or raise `SchedulerAway`. ``cancelled`` finds what a line of
+    ``cancel`` says of a job that is ended, or was before.
+    """
+
+    name: str
+    ids: re.Pattern[str]
+    script: Callable[[JobSpec], str]
+    submit: Callable[[JobSpec, str], Call]
+    submitted: re.Pattern[str]
+    queue: Callable[[Sequence[str]], Sequence[str]]
+    read_queue: Callable[[Answer], list[Job]]
+    accounts: Callable[[Sequence[str]], Sequence[str]] | None
+    read_accounts: Callable[[Answer], list[Job]]
+    mine: Callable[[str], Sequence[str]]
+    read_mine: Callable[[Answer], list[Job]]
+    cancel: Sequence[str]
+    cancelled: re.Pattern[str]
+    key: Callable[[str], str] = str
+    """What of an id tells it from others, where a job may be spoken of by several."""
+
+
+class Batch:
+    """The `Scheduler` of a `System`. `book` is what is remembered between two looks."""
+
+    def __init__(
+        self, system: System, *, timeout: float = commands.TIMEOUT, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.name = system.name
+        self.book = Book(clock)
+        self._system = system
+        self.timeout = timeout
+
+    def script(self, spec: JobSpec) -> str:
+        """The job as it is handed in."""
+        return self._system.script(spec)
+
+    def submit(self, spec: JobSpec) -> str:
+        """Hand in one job; its id. `Rejected` or `SchedulerAway` when not."""
+        call = self._system.submit(spec, self.script(spec))
+        name = call.argv[0]
+        answer = commands.run(call.argv, stdin=call.stdin, timeout=self.timeout, folder=spec.folder, for_job=True)
+        if found := self._system.submitted.search(f"{answer.out}\n{answer.err}"):
+            return found[1]  # whatever the exit code: GridEngine takes a job, and warns of it, with 1
+        if answer.code == 0:
+            raise SchedulerAway(f"{name} did not say the job's id, but {commands.first_line(answer.out)!r}")
+        lost = answer.code < 0 or _AWAY.search(f"{answer.err}\n{answer.out}")
+        raise (SchedulerAway if lost else Rejected)(f"{name}: {answer.complaint}")
+
+    def status(self, ids: Sequence[str]) -> dict[str, Job]:
+        """What the queue says of these jobs and, where it does not know them, the accounts."""
+        asked = self._checked(self.book.open(ids))
+        said = self._ask(self._system.queue, self._system.read_queue, asked)
+        here = {job.id for job in said}
+        absent = [job_id for job_id in asked if job_id not in here]
+        known = True
+        if absent and self._system.accounts:
+            try:
+                said += self._ask(self._system.accounts, self._system.read_accounts, absent)
+            except SchedulerAway:
+                known = False  # what the queue said counts; the others are not settled
+        return self.book.settle(ids, said, accounts=known)
+
+    def find(self, prefix: str) -> list[Job]:
+        """This user's jobs, not yet ended, with a name that begins so."""
+        jobs = self._system.read_mine(self._run(self._system.mine(prefix)))
+        return [job for job in jobs if job.name.startswith(prefix) and not job.state.is_final]
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """End these jobs; one that has ended is no error."""
+        for part in _parts(self._checked(ids)):
+            answer = self._run([*self._system.cancel, *part])
+            if answer.code == 0:
+                continue
+            odd = [line for line in complaints(answer) if not self._system.cancelled.search(line)]
+            if odd or answer.code < 0 or not complaints(answer):
+                lost = answer.code < 0 or _AWAY.search("\n".join(odd))
+                text = odd[0] if odd else answer.complaint
+                raise (SchedulerAway if lost else SchedulerError)(f"{self._system.cancel[0]}: {text}")
+
+    def _ask(
+        self,
+        argv: Callable[[Sequence[str]], Sequence[str]],
+        read: Callable[[Answer], list[Job]],
+        ids: Sequence[str],
+    ) -> list[Job]:
+        wanted = {self._system.key(job_id): job_id for job_id in ids}
+        said = [job for part in _parts(ids) for job in read(self._run(argv(part)))]
+        named = [(wanted.get(self._system.key(job.id)), job) for job in said]
+        return [dataclasses.replace(job, id=job_id) for job_id, job in named if job_id is not None]
+
+    def _run(self, argv: Sequence[str]) -> Answer:
+        return commands.run(argv, timeout=self.timeout)
+
+    def _checked(self, ids: Sequence[str]) -> list[str]:
+        for job_id in ids:
+            if not self._system.ids.fullmatch(job_id):
+                raise UsageError(f"{job_id!r:.60} is no id of a job of {self.name}")
+        return list(ids)
+
+
+def failed(name: str, answer: Answer) -> SchedulerAway:
+    """That a command could not tell, with what it said."""
+    return SchedulerAway(f"{name}: {answer.complaint}")
+
+
+def complaints(answer: Answer) -> list[str]:
+    """All lines that a command printed and that say something."""
+    return [line.strip() for line in f"{answer.err}\n{answer.out}".splitlines() if line.strip()]
+
+
+def state_of(word: str, table: Mapping[str, JobState], job_id: str, system: str) -> JobState:
+    """The state of a job from a table; SchedulerError, which quotes it, for one that is not there."""
+    if word not in table:
+        raise SchedulerError(f"{system} says that job {job_id} is {word!r:.60}, a state that picas does not know")
+    return table[word]
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids in lists that are short enough for a command line."""
+    return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))

@@ -1,0 +1,204 @@
+"""DIRAC: ``dirac-wms-job-submit``, ``-status``, ``-attributes`` and ``-kill``. Jobs on the Grid, far from here.
+
+States and what the commands print are those of DIRAC 9.0a (``JobStatus.py``, ``JobMinorStatus.py``, the scripts of its
+WMS), attributes of a job description those of its user guide. Not run for real: it needs a Grid certificate and a
+server. The job's script travels in the input sandbox, with the files that native options add to it
+(``InputSandbox=FILE,FILE``), and begins where they are unpacked; output comes back in the output sandbox. DIRAC keeps
+its accounts and its queue in one. It finds jobs by group alone, so a job's group is its name up to the last hyphen.
+Memory is not asked for: there is no attribute for it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from picas.errors import UsageError
+from picas.schedulers import commands
+from picas.schedulers.base import Job, JobSpec, JobState, SchedulerAway
+from picas.schedulers.batch import Batch, Call, System, failed, state_of
+from picas.schedulers.commands import Answer
+from picas.schedulers.template import Template, checked, render
+
+__all__ = ["make", "read"]
+
+_STATES = {
+    "Checking": JobState.PENDING,
+    "Completed": JobState.ENDING,  # its program has ended, its requests for files have not: Done or Failed follows
+    "Completing": JobState.ENDING,
+    "Deleted": JobState.CANCELLED,
+    "Done": JobState.DONE,
+    "Failed": JobState.FAILED,
+    "Killed": JobState.CANCELLED,
+    "Matched": JobState.PENDING,
+    "Received": JobState.PENDING,
+    "Rescheduled": JobState.PENDING,
+    "Running": JobState.RUNNING,
+    "Scouting": JobState.PENDING,
+    "Staging": JobState.PENDING,
+    "Stalled": JobState.RUNNING,  # not heard of for a while; it may be heard of again
+    "Submitting": JobState.PENDING,
+    "Waiting": JobState.PENDING,
+}
+
+_FAILURES = {
+    "Job has exceeded maximum wall clock time": JobState.TIMEOUT,
+    "Job has reached the CPU limit of the queue": JobState.TIMEOUT,
+    "Job has insufficient disk space to continue": JobState.NODE,
+    "Job stalled: pilot not running": JobState.NODE,
+    "Watchdog identified this job as stalled": JobState.NODE,
+}
+"""Minor statuses of failed jobs that say more."""
+
+_HS06 = 10
+"""What a core of the Grid does in a second, roughly, in the unit in which DIRAC counts processor time."""
+
+_TIMEOUT = 90.0
+"""Seconds; its commands are slow to start."""
+
+_TEMPLATE = Template(prefix="#", options=())
+_ID = re.compile(r"[0-9]+", re.ASCII)
+_SUBMITTED = re.compile(r"^JobID = ([0-9]+)\s*$", re.ASCII | re.MULTILINE)
+_CANCELLED = re.compile(r"^killed jobs?\b", re.IGNORECASE)
+_LINE = re.compile(r"JobID=([0-9]+) ", re.ASCII)
+_STATUS = re.compile(r"(?:^|[ ;])(Status|MinorStatus|Site)=([^;]*);")
+_LOG = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} ")
+_NONE = re.compile(r"^error: no jobs selected", re.IGNORECASE | re.MULTILINE)
+_NAMED = re.compile(r"'JobName': '([^']*)'")
+_NUMBERED = re.compile(r"'JobID': '?([0-9]+)'?")
+_NATIVE = re.compile(r"([A-Za-z][A-Za-z0-9]*) *= *([A-Za-z0-9._@:/+,=-]+)", re.ASCII)
+
+
+def make() -> Batch:
+    """The DIRAC that the commands on PATH speak to."""
+    system = System(
+        name="dirac",
+        ids=_ID,
+        script=lambda spec: f"{_description(spec)}\n# {_names(spec)[0]}:\n{_script(spec)}",
+        submit=_submit,
+        submitted=_SUBMITTED,
+        queue=lambda ids: ["dirac-wms-job-status", *ids],
+        read_queue=read,
+        accounts=None,
+        read_accounts=read,
+        mine=lambda prefix: ["dirac-wms-job-status", "-g", _group(prefix)],
+        read_mine=_named,
+        cancel=["dirac-wms-job-kill"],
+        cancelled=_CANCELLED,
+    )
+    return Batch(system, timeout=_TIMEOUT)
+
+
+def read(answer: Answer) -> list[Job]:
+    """The jobs, one a line between lines of a log. A user's own words may stand in a line, after what is read."""
+    if answer.code:
+        raise failed("dirac-wms-job-status", answer)
+    if answer.out and not answer.out.endswith("\n"):
+        raise SchedulerAway("dirac-wms-job-status was cut off in a line")
+    return [job for line in answer.out.splitlines() if (job := _job(line)) is not None]
+
+
+def _job(line: str) -> Job | None:
+    found = _LINE.match(line)
+    if not found:
+        if line.strip() and not _LOG.match(line):
+            raise SchedulerAway(f"dirac-wms-job-status printed what is no status of a job: {line!r:.200}")
+        return None
+    said: dict[str, str] = {}
+    for name, value in _STATUS.findall(line, found.end() - 1):
+        said.setdefault(name, value)
+    if "Status" not in said:
+        raise SchedulerAway(f"dirac-wms-job-status printed no whole line: {line!r:.200}")
+    state = state_of(said["Status"], _STATES, found[1], "DIRAC")
+    reason = said.get("MinorStatus", "")
+    if state is JobState.FAILED:
+        state = _FAILURES.get(reason, state)
+    return Job(id=found[1], state=state, reason=reason, node=said.get("Site", ""))
+
+
+def _named(answer: Answer) -> list[Job]:
+    """The jobs of a group, with their names, for which another command is asked."""
+    if answer.code and _NONE.search(answer.out):
+        return []
+    jobs = [job for job in read(answer) if not job.state.is_final]
+    if not jobs:
+        return []
+    told = commands.run(["dirac-wms-job-attributes", *(job.id for job in jobs)], timeout=_TIMEOUT)
+    if told.code:
+        raise failed("dirac-wms-job-attributes", told)
+    names: dict[str, str] = {}
+    for part in re.split(r"^=+\s*$", told.out, flags=re.MULTILINE):
+        number, name = _NUMBERED.search(part), _NAMED.search(part)
+        if number and name:
+            names[number[1]] = name[1]
+    return [replace(job, name=names.get(job.id, "")) for job in jobs]
+
+
+def _group(name: str) -> str:
+    """The group of a job, by its name or by what its name begins with."""
+    return checked(name.rpartition("-")[0] or name, "the job's name")
+
+
+def _names(spec: JobSpec) -> tuple[str, str]:
+    """The files of a job, in its folder: its script and its description."""
+    name = checked(spec.name, "the job's name")
+    if "/" in name or "," in name or name.startswith((".", "-")):
+        raise UsageError(f"the job's name {name!r:.80} cannot be the name of a file")
+    return f"{name}.sh", f"{name}.jdl"
+
+
+def _submit(spec: JobSpec, _: str) -> Call:
+    script, description = _names(spec)
+    (spec.folder / script).write_text(_script(spec), encoding="utf-8")
+    (spec.folder / description).write_text(_description(spec), encoding="utf-8")
+    return Call(argv=["dirac-wms-job-submit", description])
+
+
+def _script(spec: JobSpec) -> str:
+    """What runs on the node, in the folder where the sandbox was unpacked."""
+    here = replace(spec, folder=Path(), output=None, queue="", native=())
+    return render(here, _TEMPLATE)
+
+
+def _description(spec: JobSpec) -> str:
+    return "".join(f"{name} = {value};\n" for name, value in _attributes(spec))
+
+
+def _attributes(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    """The attributes of the job description; whatever is quoted has only harmless characters."""
+    script, _ = _names(spec)
+    native = [_native(option) for option in spec.native]
+    files = [script, *(path for name, value in native if name == "InputSandbox" for path in value.split(","))]
+    out, err = f"{spec.name}.out", f"{spec.name}.err"
+    yield "JobName", f'"{spec.name}"'
+    yield "JobGroup", f'"{_group(spec.name)}"'
+    yield "Executable", f'"{script}"'
+    yield "StdOutput", f'"{out}"'
+    yield "StdError", f'"{err}"'
+    yield "InputSandbox", _list(files)
+    yield "OutputSandbox", _list([out, err])
+    yield "NumberOfProcessors", str(spec.cores)
+    if spec.time:
+        yield "CPUTime", str(math.ceil(spec.time * _HS06))
+    if spec.gpus:
+        yield "Tags", _list(["GPU"])
+    if spec.queue:
+        yield "Site", _list([checked(spec.queue, "the site")])
+    for name, value in native:
+        if name != "InputSandbox":
+            yield name, value if value.isdecimal() else f'"{value}"'
+
+
+def _native(option: str) -> tuple[str, str]:
+    found = _NATIVE.fullmatch(option)
+    if not found:
+        hint = "each is an attribute of a job description, as Platform=Linux_x86_64_glibc-2.17"
+        raise UsageError(f"the native option {option!r:.80} is no attribute of a job description", hint=hint)
+    return found[1], found[2]
+
+
+def _list(values: Sequence[str]) -> str:
+    return "{" + ", ".join(f'"{value}"' for value in values) + "}"
