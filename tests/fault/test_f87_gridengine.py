@@ -61,7 +61,7 @@ def jobs(gridengine: GridEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_f87_gridengine_ends_of_their_own(jobs: Jobs) -> None:
-    """F87: jobs end by themselves: well, with an exit code, or by a signal. They are done or failed, with their code."""
+    """F87: jobs end by themselves: well, with an exit code, or by a signal. They are done or failed."""
     well, badly, killed = jobs.submit("exit 0"), jobs.submit("exit 3"), jobs.submit("kill -SEGV $$")
 
     assert jobs.until(well, JobState.DONE).exit_code == 0
