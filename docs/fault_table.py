@@ -22,6 +22,7 @@ _STORES = {
     "test_couchdb": "CouchDB",
     "test_postgres": "PostgreSQL",
     "test_simulation": "simulated",
+    "test_f84": "memory",
     "test_f87_slurm": "none: jobs",
 }
 _SAID = re.compile(r"F(\d+)( on every store)?: (.+)")
