@@ -107,6 +107,8 @@ def _submit(
     script = batch.script(job.spec(name if array else f"{name}-1"))
     if is_file(found.url) and system != "local":
         say("warning: a pool in a file serves the pilots of one machine; a job on another node will not find it")
+    if system == "dirac":
+        say("warning: a Grid node has this picas only on a shared path; `picas pilot bundle --jdl` brings one")
     if dry_run:
         write(script)
         say(f"nothing was submitted; {'an array of' if array else 'as this one,'} {count} would be")
