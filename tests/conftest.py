@@ -50,11 +50,12 @@ def slurm() -> Iterator[slurm_server.Slurm]:
 
 @pytest.fixture(scope="session")
 def gridengine() -> Iterator[gridengine_server.GridEngine]:
-    """A GridEngine of one host for the whole session; skips where there can be none, but fails in CI."""
+    """A GridEngine of one host for the whole session; skips where there can be none, but fails in CI as root."""
     try:
         cluster = gridengine_server.get_gridengine()
     except gridengine_server.Missing as missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+        wanted = os.environ.get("CI") == "true" and os.getuid() == 0  # nobody else can have one
+        (pytest.fail if wanted else pytest.skip)(str(missing))
     with cluster:
         yield cluster
 
