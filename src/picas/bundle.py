@@ -23,7 +23,7 @@ from picas.bundled import ABOUT_FILE, About
 from picas.errors import ConfigError, UsageError
 from picas.files import replace
 
-__all__ = ["COMPILED", "collect", "start_script", "write_file", "write_folder"]
+__all__ = ["COMPILED", "collect", "start_script", "write_beside", "write_file", "write_folder"]
 
 COMPILED = frozenset({"apsw", "cryptography", "orjson", "psutil"})
 """Dependencies that run on the machine alone for which they were compiled."""

@@ -72,6 +72,11 @@ class PoolAddress:
     origin: str
 
     @property
+    def is_couchdb(self) -> bool:
+        """Whether it is on a server that speaks CouchDB's protocol."""
+        return _COUCHDB.match(self.url) is not None
+
+    @property
     def is_postgres(self) -> bool:
         """Whether the driver looks for a password itself, where users of PostgreSQL keep it: PGPASSWORD, ~/.pgpass."""
         return _POSTGRES.match(self.url) is not None
@@ -111,7 +116,7 @@ def _completed(found: PoolAddress, conf: Path, environ: Mapping[str, str]) -> Po
 
     The file's password goes only to the server that the file names, and only for its user.
     """
-    if found.password is not None or not (found.is_postgres or _COUCHDB.match(found.url)):
+    if found.password is not None or not (found.is_postgres or found.is_couchdb):
         return found
     given = conf_yml.given_in(environ)
     username = found.username or given.get("username")

@@ -24,6 +24,7 @@ A store translates whatever its driver raises at its border; nothing else ever l
 from __future__ import annotations
 
 __all__ = [
+    "UNFIT",
     "ClaimLost",
     "ConfigError",
     "Conflict",
@@ -41,6 +42,9 @@ __all__ = [
     "UsageError",
     "WaitTimeout",
 ]
+
+UNFIT = 8
+"""Exit code of `picas run` where nothing could be started on its machine: no error, so that it has no class."""
 
 
 class PicasError(Exception):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from picas.errors import ConfigError
 
-__all__ = ["MissingFile", "make_folder", "matching", "read_text", "replace", "sync", "write_new"]
+__all__ = ["MissingFile", "make_folder", "matching", "read_text", "replace", "state_folder", "sync", "write_new"]
 
 _MAX_BYTES = 1_000_000
 
@@ -95,6 +95,13 @@ def matching(folder: Path, pattern: str) -> list[Path]:
     (``Path.glob`` raises when one goes between being found and being read.) Hidden names match no wildcard.
     """
     return [folder / name for name in sorted(glob.glob(pattern, root_dir=folder))]  # noqa: PTH207
+
+
+def state_folder(name: str) -> Path:
+    """A file or folder of that name where this user's programs keep what is to outlive them; it need not be there."""
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("picas")) / name
 
 
 def sync(path: Path) -> None:

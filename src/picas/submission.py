@@ -16,11 +16,21 @@ from urllib.parse import quote, urlsplit
 
 from picas.config import PoolAddress, find_pool, without_secrets
 from picas.errors import ConfigError, UsageError
+from picas.files import state_folder
 from picas.schedulers.base import JobSpec
 
-__all__ = ["WARNING", "PilotJob", "address_for_jobs", "environment_for_jobs", "is_file", "jobs_folder", "new_name"]
+__all__ = [
+    "PilotJob",
+    "address_for_jobs",
+    "environment_for_jobs",
+    "is_file",
+    "jobs_folder",
+    "new_name",
+    "warning_of",
+    "with_user",
+]
 
-WARNING = 120.0
+_WARNING = 120.0
 """Seconds before its end at which a job is warned, unless that is more than a quarter of its time."""
 
 _ADDRESSES = ("PICAS_POOL", "PICAS_HOST_URL", "PICAS_DATABASE", "PICAS_USERNAME")
@@ -66,9 +76,7 @@ class PilotJob:
 
     @property
     def _warning(self) -> float:
-        if self.warning is not None:
-            return self.warning
-        return WARNING if self.time is None else min(WARNING, self.time / 4)
+        return warning_of(self.time) if self.warning is None else self.warning
 
     def _amounts(self) -> list[str]:
         """What the pilot may use, and its time: it ends of itself when the batch system would warn it."""
@@ -86,6 +94,11 @@ class PilotJob:
         return words
 
 
+def warning_of(time: float | None) -> float:
+    """How long before its end a job of that length is warned where nothing else is asked for, in seconds."""
+    return _WARNING if time is None else min(_WARNING, time / 4)
+
+
 def new_name() -> str:
     """The beginning of the names of the jobs of one submission, which no other has."""
     return f"picas-{secrets.token_hex(4)}"
@@ -93,9 +106,7 @@ def new_name() -> str:
 
 def jobs_folder() -> Path:
     """Where the output of jobs goes, a folder for each submission: in the user's state folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("picas")) / "jobs"
+    return state_folder("jobs")
 
 
 def environment_for_jobs(found: PoolAddress, environ: Mapping[str, str], cwd: Path) -> dict[str, str]:
@@ -119,7 +130,7 @@ def address_for_jobs(found: PoolAddress, environ: Mapping[str, str], cwd: Path) 
         raise UsageError(
             "a pool in memory is seen by one process, not by jobs", hint="`picas init` makes one in a file"
         )
-    address = _with_user(found)
+    address = with_user(found)
     if is_file(found.url):
         return address
     quiet = without_secrets(environ)
@@ -165,7 +176,8 @@ def _would_not_find(found: PoolAddress, environ: Mapping[str, str]) -> str:
     return f"a job would not find the pool's password: it is in {variable} alone, which no job is given"
 
 
-def _with_user(found: PoolAddress) -> str:
+def with_user(found: PoolAddress) -> str:
+    """The address with its user's name, and without a password."""
     if not found.username or "://" not in found.url:
         return found.url
     parts = urlsplit(found.url)

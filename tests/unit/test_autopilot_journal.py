@@ -10,7 +10,7 @@ import pytest
 
 from picas.autopilot.backoff import Backoff
 from picas.autopilot.entries import Entry
-from picas.autopilot.journal import Journal, state_folder
+from picas.autopilot.journal import Journal, journals_folder
 from picas.errors import ConfigError, Conflict
 from picas.schedulers.base import JobState
 
@@ -60,8 +60,8 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_where_it_lies() -> None:
-    assert state_folder({"PICAS_AUTOPILOT": "/x"}) == Path("/x")
-    assert state_folder(os.environ).name == "autopilot"
+    assert journals_folder({"PICAS_AUTOPILOT": "/x"}) == Path("/x")
+    assert journals_folder(os.environ).name == "autopilot"
 
 
 def test_ten_failures_make_a_pause_of_a_minute_and_in_the_end_of_an_hour() -> None:

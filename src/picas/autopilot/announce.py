@@ -39,6 +39,5 @@ def record(site: Site, started_at: float, queued: Mapping[View, int]) -> PilotRe
 
 def queued_elsewhere(pilots: Sequence[PilotRecord], own: str, view: View) -> int:
     """How many tokens of a view the jobs will take that other autopilots have in their queues."""
-    told = (pilot.offers.get(f"{_QUEUED}{view}", 0) for pilot in pilots if is_autopilot(pilot) and pilot.alive)
-    mine = (pilot.offers.get(f"{_QUEUED}{view}", 0) for pilot in pilots if pilot.id == own and pilot.alive)
-    return max(0, int(sum(told) - sum(mine)))
+    others = (pilot for pilot in pilots if is_autopilot(pilot) and pilot.alive and pilot.id != own)
+    return int(sum(pilot.offers.get(f"{_QUEUED}{view}", 0) for pilot in others))

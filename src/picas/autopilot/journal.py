@@ -19,10 +19,10 @@ from picas.autopilot.backoff import Backoff
 from picas.autopilot.entries import Entry
 from picas.autopilot.nodes import Node, Nodes
 from picas.errors import ConfigError, Conflict
-from picas.files import make_folder, replace, sync
+from picas.files import make_folder, replace, state_folder, sync
 from picas.schedulers.base import JobState
 
-__all__ = ["Journal", "Ledger", "state_folder"]
+__all__ = ["Journal", "Ledger", "journals_folder"]
 
 _VERSION = 1
 
@@ -47,13 +47,11 @@ class Ledger:
         return [entry for entry in self.jobs.values() if entry.kind == kind]
 
 
-def state_folder(environ: Mapping[str, str]) -> Path:
+def journals_folder(environ: Mapping[str, str]) -> Path:
     """Where journals lie: ``PICAS_AUTOPILOT``, else the user's state folder."""
     if environ.get("PICAS_AUTOPILOT"):
         return Path(environ["PICAS_AUTOPILOT"])
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("picas")) / "autopilot"
+    return state_folder("autopilot")
 
 
 class Journal:

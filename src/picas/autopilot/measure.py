@@ -9,7 +9,7 @@ from picas.errors import InvalidToken, NoSuchView
 from picas.lifecycle import Doc, State
 from picas.pool import BATCH, Pool
 from picas.stores.base import Page
-from picas.submission import WARNING
+from picas.submission import warning_of
 from picas.tokens import Requirements, requirements
 from picas.views import View
 
@@ -29,7 +29,7 @@ def ready_tokens(pool: Pool, kind: Kind) -> tuple[int, bool]:
         cores=kind.cores,
         memory=math.inf if kind.memory is None else kind.memory,
         gpus=kind.gpus,
-        time=math.inf if kind.time is None else kind.time - min(WARNING, kind.time / 4),
+        time=math.inf if kind.time is None else kind.time - warning_of(kind.time),
     )
     enough = 2 * max(1, kind.max) * max(kind.backlog, kind.cores)
     now = pool.store.now()

@@ -6,14 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from picas.errors import UNFIT
 from picas.schedulers.base import Job, JobState
 
 __all__ = ["APART", "EXCLUDES", "Node", "Nodes", "is_stillborn"]
 
 APART = 3600.0
 """Seconds for which a node is set apart."""
-UNFIT = 8
-"""Exit code of a pilot that could start nothing (`picas run`)."""
 _IN_A_ROW = 3
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 

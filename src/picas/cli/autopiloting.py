@@ -114,7 +114,7 @@ def _site(
     from dataclasses import replace
 
     from picas.autopilot.entries import prefix_of
-    from picas.autopilot.journal import Journal, state_folder
+    from picas.autopilot.journal import Journal, journals_folder
     from picas.autopilot.site import SiteAutopilot
     from picas.schedulers.sites import scheduler
 
@@ -123,7 +123,7 @@ def _site(
     if not site.folder.is_dir():
         raise ConfigError(f"{config.path}: site.{site.name}.folder: there is no folder {site.folder}")
     batch = scheduler(site.system)
-    journal = Journal(state_folder(os.environ) / f"{prefix_of(pool.url, site.name).rstrip('-')}.json")
+    journal = Journal(journals_folder(os.environ) / f"{prefix_of(pool.url, site.name).rstrip('-')}.json")
     if acting:
         journal.lock()
         stack.callback(journal.close)

@@ -19,7 +19,6 @@ __all__ = ["bundle", "job_description"]
 _PLAIN = re.compile(r"[A-Za-z0-9._@:/+=,-]+")
 """What has no meaning of its own in a job description."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.pyz")
-_REACHED = re.compile(r"(https?|couchdbs?)://[^/]", re.IGNORECASE)
 
 
 def bundle(
@@ -88,12 +87,11 @@ def _pool(pool: str | None) -> str | None:
     if pool is None and SETTINGS.pool is None:
         return None
     found = address(pool)
-    if not _REACHED.match(found.url):
+    if not found.is_couchdb:
         raise ConfigError(f"a bundle does not reach {found.url}", hint="it reaches pools on CouchDB servers only")
-    from urllib.parse import quote
+    from picas.submission import with_user
 
-    user = f"://{quote(found.username, safe='')}@" if found.username else "://"
-    return found.url.replace("://", user, 1)
+    return with_user(found)
 
 
 def _run_words(text: str) -> tuple[str, ...]:

@@ -8,10 +8,7 @@ import typer
 
 from picas.cli.session import seconds, size
 
-__all__ = ["UNFIT", "DryRunOption", "FloorOption", "QuietOption", "RulesOption", "defence", "on_failure"]
-
-UNFIT = 8
-"""The exit code of a pilot on a machine where nothing can be started."""
+__all__ = ["DryRunOption", "FloorOption", "QuietOption", "RulesOption", "defence", "on_failure"]
 
 RulesOption = Annotated[
     str | None,

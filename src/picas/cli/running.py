@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from picas.cli import offers
-from picas.cli.defending import UNFIT, DryRunOption, FloorOption, QuietOption, RulesOption, defence
+from picas.cli.defending import DryRunOption, FloorOption, QuietOption, RulesOption, defence
 from picas.cli.output import say
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool, seconds, size
+from picas.errors import UNFIT
 
 if TYPE_CHECKING:
     from picas.command import Progress, RunReport

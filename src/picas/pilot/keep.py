@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from picas.errors import StoreUnavailable
-from picas.files import make_folder, replace, sync
+from picas.files import make_folder, replace, state_folder, sync
 from picas.lifecycle import Outcome, fence_of
 from picas.stores.base import Settlement
 
@@ -24,9 +24,7 @@ def kept_folder(environ: dict[str, str] | os._Environ[str]) -> Path:
     """Where results are kept: ``PICAS_SPOOL``, else the user's state folder."""
     if environ.get("PICAS_SPOOL"):
         return Path(environ["PICAS_SPOOL"])
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("picas")) / "spool"
+    return state_folder("spool")
 
 
 def left_behind(count: int, folder: Path) -> StoreUnavailable:

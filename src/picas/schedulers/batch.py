@@ -14,7 +14,7 @@ from picas.schedulers.base import Job, JobSpec, JobState, Rejected, SchedulerAwa
 from picas.schedulers.book import Book
 from picas.schedulers.commands import Answer
 
-__all__ = ["Batch", "Call", "System", "complaints", "failed", "state_of"]
+__all__ = ["Batch", "Call", "System", "complaints", "failed", "parts", "state_of", "unknown_state"]
 
 _AWAY = re.compile(
     r"connect|communicat|commlib|contact|time[sd]?[ -]?out|send message|unreachable|not responding|temporarily"
@@ -111,7 +111,7 @@ class Batch:
 
     def cancel(self, ids: Sequence[str]) -> None:
         """End these jobs; one that has ended is no error."""
-        for part in _parts(self._checked(ids)):
+        for part in parts(self._checked(ids)):
             answer = self._run([*self._system.cancel, *part])
             if answer.code == 0:
                 continue
@@ -128,7 +128,7 @@ class Batch:
         ids: Sequence[str],
     ) -> list[Job]:
         wanted = {self._system.key(job_id): job_id for job_id in ids}
-        said = [job for part in _parts(ids) for job in read(self._run(argv(part)))]
+        said = [job for part in parts(ids) for job in read(self._run(argv(part)))]
         named = [(wanted.get(self._system.key(job.id)), job) for job in said]
         return [dataclasses.replace(job, id=job_id) for job_id, job in named if job_id is not None]
 
@@ -155,10 +155,15 @@ def complaints(answer: Answer) -> list[str]:
 def state_of(word: str, table: Mapping[str, JobState], job_id: str, system: str) -> JobState:
     """The state of a job from a table; SchedulerError, which quotes it, for one that is not there."""
     if word not in table:
-        raise SchedulerError(f"{system} says that job {job_id} is {word!r:.60}, a state that picas does not know")
+        raise unknown_state(word, job_id, system)
     return table[word]
 
 
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def unknown_state(word: str, job_id: str, system: str) -> SchedulerError:
+    """That a system says of a job what is in no table."""
+    return SchedulerError(f"{system} says that job {job_id} is {word!r:.60}, a state that picas does not know")
+
+
+def parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Ids in lists that are short enough for a command line."""
     return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))

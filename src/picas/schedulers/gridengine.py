@@ -16,7 +16,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 from picas.schedulers.base import Job, JobSpec, JobState, SchedulerAway, SchedulerError
-from picas.schedulers.batch import Batch, Call, System, complaints, failed
+from picas.schedulers.batch import Batch, Call, System, complaints, failed, unknown_state
 from picas.schedulers.commands import Answer
 from picas.schedulers.template import Template, render
 
@@ -132,7 +132,7 @@ def _queued(row: ElementTree.Element) -> Job:
 def _state(letters: str, job_id: str) -> JobState:
     found = [state for known, state in _STATES if set(known) & set(letters)]
     if not found or set(letters) - set(_LETTERS):
-        raise SchedulerError(f"GridEngine says that job {job_id} is {letters!r:.60}, a state that picas does not know")
+        raise unknown_state(letters, job_id, "GridEngine")
     return found[0]
 
 

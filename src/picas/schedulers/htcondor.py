@@ -19,7 +19,7 @@ from picas.errors import UsageError
 from picas.schedulers.base import Job, JobSpec, JobState, SchedulerAway
 from picas.schedulers.batch import Batch, Call, System, failed, state_of
 from picas.schedulers.commands import Answer
-from picas.schedulers.template import fields, quoted
+from picas.schedulers.template import fields, quoted, variable
 
 __all__ = ["make", "read"]
 
@@ -43,11 +43,11 @@ _ATTRIBUTES = (
     "ClusterId,ProcId,JobStatus,JobBatchName,Owner,ExitCode,ExitBySignal,ExitSignal,HoldReason,RemoveReason,"
     "LastJobStatus,RemoteHost,LastRemoteHost"
 )
+_PRINTED = ("-json", "-attributes", _ATTRIBUTES)
 _IDLE, _RUNNING = 1, 2
 _ID = re.compile(r"[0-9]+\.[0-9]+", re.ASCII)
 _SUBMITTED = re.compile(r"^([0-9]+\.[0-9]+) - [0-9]+\.[0-9]+\s*$", re.ASCII | re.MULTILINE)
 _CANCELLED = re.compile(r"marked for removal|not found|already (completed|marked)|couldn't find/remove", re.IGNORECASE)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NATIVE = re.compile(r"[+A-Za-z][A-Za-z0-9_.]* *=[\x20-\x7e]*", re.ASCII)
 
 
@@ -70,9 +70,6 @@ def make() -> Batch:
             cancelled=_CANCELLED,
         )
     )
-
-
-_PRINTED = ("-json", "-attributes", _ATTRIBUTES)
 
 
 def read(name: str, answer: Answer, states: Mapping[str, JobState] = _QUEUE) -> list[Job]:
@@ -174,9 +171,7 @@ def _word(text: str, what: str) -> str:
 
 
 def _variable(name: str, value: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r:.80} cannot be the name of a variable")
-    return f"{name}={_word(value, f'the variable {name}')}"
+    return f"{variable(name)}={_word(value, f'the variable {name}')}"
 
 
 def _listed(words: Sequence[str]) -> str:

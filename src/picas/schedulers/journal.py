@@ -102,9 +102,7 @@ class Journal:
 
 def journal_here() -> Journal:
     """This user's journal."""
-    import platformdirs
-
-    return Journal(Path(platformdirs.user_state_dir("picas")) / "jobs.jsonl")
+    return Journal(files.state_folder("jobs.jsonl"))
 
 
 def entries(system: str, pool: str, jobs: Mapping[str, str]) -> list[Entry]:

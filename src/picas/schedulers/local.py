@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from picas.errors import UsageError
-from picas.files import make_folder, write_new
+from picas.files import make_folder, state_folder, write_new
 from picas.schedulers import commands
 from picas.schedulers.base import Job, JobSpec, JobState, SchedulerAway
 from picas.schedulers.template import Template, render
@@ -69,7 +69,7 @@ class Local:
     name = "local"
 
     def __init__(self, root: Path | None = None) -> None:
-        self._root = root or _state_folder()
+        self._root = root or state_folder("local")
         self._jobs = self._root / re.sub(r"[^\w.-]", "_", socket.gethostname())
 
     def script(self, spec: JobSpec) -> str:
@@ -217,9 +217,3 @@ def _read(path: Path) -> str:
         return path.read_text()
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _state_folder() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("picas")) / "local"

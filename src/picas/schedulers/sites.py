@@ -27,11 +27,4 @@ def scheduler(name: str) -> Scheduler:
     """The batch system of a name; UsageError when there is none. Nothing is asked of it yet."""
     if name not in NAMES:
         raise UsageError(f"there is no batch system {name!r:.60}", hint=f"known are {', '.join(NAMES)}")
-    module = f"picas.schedulers.{name}"
-    try:
-        made = import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise UsageError(f"{name} is not in this version of picas") from None
-    return cast("Scheduler", made.make())
+    return cast("Scheduler", import_module(f"picas.schedulers.{name}").make())

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from picas.errors import UsageError
 from picas.schedulers import commands
-from picas.schedulers.base import Job, JobSpec, JobState, Rejected, SchedulerAway, SchedulerError
+from picas.schedulers.base import Job, JobSpec, JobState, Rejected, SchedulerAway
+from picas.schedulers.batch import failed, parts, state_of
 from picas.schedulers.book import Book
 from picas.schedulers.commands import Answer, NoCommand, first_line
 from picas.schedulers.template import Template, render
@@ -87,7 +88,6 @@ _FORMAT = "%i|%T|%N|%r|%j"
 _ID = re.compile(r"[0-9]+(_[0-9]+)?", re.ASCII)
 _SUBMITTED = re.compile(r"^([0-9]+)(;[^\s;]+)?$", re.ASCII | re.MULTILINE)
 _RANGE = re.compile(r"([0-9]+)_\[([0-9,-]+)(%[0-9]+)?\]", re.ASCII)
-_BATCH = 1000
 _MOST_ELEMENTS = 100_000
 
 
@@ -118,7 +118,7 @@ class Slurm:
     def status(self, ids: Sequence[str]) -> dict[str, Job]:
         """What ``squeue`` says of these jobs and, where it does not know them, ``sacct``."""
         asked = self.book.open([_checked(job_id) for job_id in ids])
-        said = {job.id: job for part in _parts(asked) for job in self._squeue(part)}
+        said = {job.id: job for part in parts(asked) for job in self._squeue(part)}
         absent = [job_id for job_id in asked if job_id not in said]
         ended, accounts = self._sacct(absent)
         return self.book.settle(ids, [*said.values(), *ended], accounts=accounts)
@@ -131,10 +131,10 @@ class Slurm:
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Have Slurm end these jobs; one that has ended is no error."""
-        for part in _parts([_checked(job_id) for job_id in ids]):
+        for part in parts([_checked(job_id) for job_id in ids]):
             answer = self._run("scancel", *part)
             if answer.code and not re.search("already complet|Invalid job id", answer.err):
-                raise SchedulerAway(f"scancel: {answer.complaint}")
+                raise failed("scancel", answer)
 
     def _sbatch(self, spec: JobSpec, *options: str) -> str:
         argv = ["sbatch", "--parsable", *options]
@@ -163,7 +163,7 @@ class Slurm:
         said: list[Job] = []
         wanted = set(ids)
         columns = "--format=JobID,State,NodeList,ExitCode,JobName"
-        for part in _parts(ids):
+        for part in parts(ids):
             try:
                 answer = self._run("sacct", "-n", "-X", "-P", columns, f"--jobs={','.join(part)}")
                 if answer.code:
@@ -200,7 +200,7 @@ def _rows(answer: Answer) -> list[list[str]]:
 
 def _from_row(row: Sequence[str]) -> Job:
     job_id, word, node, reason, name = row
-    state = _state(word, job_id)
+    state = state_of(word, _STATES, job_id, "Slurm")
     if state is JobState.PENDING and _NEVER.search(reason):
         state = JobState.HELD
     return Job(id=job_id, state=state, node=node, reason="" if reason == "None" else reason, name=name)
@@ -209,16 +209,10 @@ def _from_row(row: Sequence[str]) -> Job:
 def _from_account(row: Sequence[str]) -> Job:
     job_id, words, node, code, name = row
     # "CANCELLED by 1000"
-    state = _state(words.split()[0].rstrip("+"), job_id)
+    state = state_of(words.split()[0].rstrip("+"), _STATES, job_id, "Slurm")
     node = "" if node == "None assigned" else node
     exit_code = _exit_code(code) if state.is_final else None
     return Job(id=job_id, state=state, node=node, reason=words, exit_code=exit_code, name=name)
-
-
-def _state(word: str, job_id: str) -> JobState:
-    if word not in _STATES:
-        raise SchedulerError(f"Slurm says that job {job_id} is {word!r:.60}, a state that picas does not know")
-    return _STATES[word]
 
 
 def _exit_code(text: str) -> int | None:
@@ -240,11 +234,6 @@ def _expanded(job: Job) -> Iterator[Job]:
             yield dataclasses.replace(job, id=f"{found[1]}_{number}")
 
 
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Ids in lists that are short enough for a command line."""
-    return (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
-
-
 def _checked(job_id: str) -> str:
     if not _ID.fullmatch(job_id):
         raise UsageError(f"{job_id!r:.60} is no id of a Slurm job")
@@ -253,7 +242,7 @@ def _checked(job_id: str) -> str:
 
 def _must_have_worked(name: str, answer: Answer) -> None:
     if answer.code:
-        raise SchedulerAway(f"{name}: {answer.complaint}")
+        raise failed(name, answer)
 
 
 def _error_in(answer: Answer) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from picas.errors import UsageError
 from picas.schedulers.base import JobSpec
 
-__all__ = ["Template", "checked", "fields", "quoted", "render"]
+__all__ = ["Template", "checked", "fields", "quoted", "render", "variable"]
 
 _HARMLESS = re.compile(r"[A-Za-z0-9._@:/+=,-]+", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -36,13 +36,11 @@ class Template:
     """What a batch system's scripts look like.
 
     ``options`` are what stands after ``prefix``, with `fields` in braces; one whose field is empty is left out, and
-    with it what is not asked for. ``shell`` begins the script, ``before`` are commands between ``cd`` and ``exec``.
+    with it what is not asked for.
     """
 
     prefix: str
     options: Sequence[str]
-    shell: str = "#!/bin/sh"
-    before: Sequence[str] = ()
 
 
 def render(spec: JobSpec, template: Template) -> str:
@@ -53,14 +51,12 @@ def render(spec: JobSpec, template: Template) -> str:
 def fields(spec: JobSpec) -> dict[str, str]:
     """What an option may have in braces, each checked; empty for what was not asked for.
 
-    ``name folder output queue cores gpus``; ``memory_mib`` and ``memory_mib_per_core``, rounded up; ``time`` as
-    ``H:MM:SS``, ``seconds``, ``minutes``, rounded up; ``warning`` in seconds, ``warning_time`` as ``H:MM:SS``, and
-    ``soft_time`` and ``soft_seconds``: the time less the warning.
+    ``name folder output queue cores gpus``; ``memory_mib``, rounded up; ``time`` as ``H:MM:SS``, and in ``seconds``;
+    ``warning`` in seconds.
     """
     length = math.ceil(spec.time) if spec.time else 0
     warning = math.ceil(spec.warning)
     memory = math.ceil(spec.memory / _MIB) if spec.memory else 0
-    soft = max(length - warning, 1) if length and warning else 0
     return {
         "name": checked(spec.name, "the job's name"),
         "folder": str(spec.folder),
@@ -69,14 +65,9 @@ def fields(spec: JobSpec) -> dict[str, str]:
         "cores": str(spec.cores),
         "gpus": _number(spec.gpus),
         "memory_mib": _number(memory),
-        "memory_mib_per_core": _number(math.ceil(memory / spec.cores)),
         "time": _clock(length),
         "seconds": _number(length),
-        "minutes": _number(math.ceil(length / 60)),
         "warning": _number(warning),
-        "warning_time": _clock(warning),
-        "soft_time": _clock(soft),
-        "soft_seconds": _number(soft),
     }
 
 
@@ -94,9 +85,16 @@ def quoted(text: str, what: str) -> str:
     return shlex.quote(text)
 
 
+def variable(name: str) -> str:
+    """The name of a variable; UsageError for what cannot be one."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r:.80} cannot be the name of a variable")
+    return name
+
+
 def _lines(spec: JobSpec, template: Template) -> Iterator[str]:
     known = fields(spec)
-    yield template.shell
+    yield "#!/bin/sh"
     for option in template.options:
         names = _PLACEHOLDER.findall(option)
         if all(known[name] for name in names):
@@ -106,7 +104,6 @@ def _lines(spec: JobSpec, template: Template) -> Iterator[str]:
         words = [_harmless(word, "the native option") for word in spec.native]
         yield f"{template.prefix} {' '.join(words)}"
     yield f"cd {quoted(known['folder'], 'the folder')} || exit 1"
-    yield from template.before
     yield from _exports(spec.environment)
     yield "exec " + " ".join(quoted(word, "the argument") for word in spec.argv)
 
@@ -120,9 +117,7 @@ def _harmless(text: str, what: str) -> str:
 
 def _exports(environment: Mapping[str, str]) -> Iterator[str]:
     for name, value in environment.items():
-        if not _NAME.fullmatch(name):
-            raise UsageError(f"{name!r:.80} cannot be the name of a variable")
-        yield f"export {name}={quoted(value, f'the variable {name}')}"
+        yield f"export {variable(name)}={quoted(value, f'the variable {name}')}"
 
 
 def _number(value: int) -> str:
