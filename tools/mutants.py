@@ -82,7 +82,7 @@ MUTANTS = (
         "schedulers/book.py",
         "if now - since < grace:",
         "if False:",
-        "tests/unit/test_scheduler_slurm.py",
+        "tests/unit/test_schedulers_slurm.py",
         "nobody_knows",
     ),
     Mutant(

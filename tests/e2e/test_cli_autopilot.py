@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from support.cli import Cli
+from support.daemons import until
 from support.fake_slurm import FakeSlurm
 
 CONFIG = """
@@ -37,11 +36,8 @@ def picas(tmp_path: Path) -> Cli:
     return made
 
 
-def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
+def _has_pilots(picas: Cli) -> bool:
+    return '"state":"alive"' in picas.ok("pilot", "ls", "-o", "jsonl").out.replace(" ", "")
 
 
 def test_an_empty_pool_submits_nothing_and_tokens_bring_pilots_that_end(picas: Cli, tmp_path: Path) -> None:
@@ -51,17 +47,17 @@ def test_an_empty_pool_submits_nothing_and_tokens_bring_pilots_that_end(picas: C
             picas.argv(["autopilot", "run", "auto.toml"]), cwd=tmp_path, env=picas.environ, stderr=err
         )
     try:
-        _until(lambda: "no token is ready" in log.read_text())
+        until("it has looked", lambda: "no token is ready" in log.read_text(), 60)
         assert "submitted" not in log.read_text()
         rows = picas.ok("pilot", "ls", "-o", "jsonl").out
         assert '"state":"autopilot"' in rows.replace(" ", "")
 
         lines = "\n".join(str(number) for number in range(100))
         picas.ok("add", "--each-line", "-", "--tag", "size=small", "--", "echo", "{line}", stdin=lines)
-        _until(lambda: "submitted 2" in log.read_text())
-        _until(lambda: '"done":100' in picas.ok("status", "-o", "json").out.replace(" ", ""))
-        _until(lambda: '"state":"alive"' not in picas.ok("pilot", "ls", "-o", "jsonl").out.replace(" ", ""))
-        _until(lambda: log.read_text().count("is done") == 2, 90)
+        until("jobs are submitted", lambda: "submitted 2" in log.read_text(), 60)
+        until("all is done", lambda: '"done":100' in picas.ok("status", "-o", "json").out.replace(" ", ""), 60)
+        until("no pilot is left", lambda: not _has_pilots(picas), 60)
+        until("it has seen that", lambda: log.read_text().count("is done") == 2, 90)
     finally:
         running.send_signal(signal.SIGTERM)
         assert running.wait(10) == 0
@@ -147,12 +143,12 @@ def test_the_tutorial_two_kinds_on_one_slurm(picas: Cli, tmp_path: Path) -> None
         scripts = [job["script"] for job in fake.jobs.values()]
         assert sum("--cpus-per-task=4" in script and "--view=four/todo" in script for script in scripts) == 5
         assert all("#SBATCH --account=astro\n" in script for script in scripts)
-        _until(lambda: '"done":130' in picas.ok("status", "-o", "json").out.replace(" ", ""), 150)
+        until("all is done", lambda: '"done":130' in picas.ok("status", "-o", "json").out.replace(" ", ""), 150)
         # While they wait for more work, another cycle has nothing to do.
         again = picas.ok("autopilot", "run", "--once", "auto.toml", PATH=fake.path())
         assert "no token is ready" in again.err
         assert len(fake.jobs) == 15
         picas.ok("pilot", "stop", "--all")
-        _until(lambda: '"state":"alive"' not in picas.ok("pilot", "ls", "-o", "jsonl").out.replace(" ", ""))
+        until("no pilot is left", lambda: not _has_pilots(picas), 60)
     finally:
         fake.close()

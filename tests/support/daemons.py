@@ -8,12 +8,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+
+from support import pilots
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -120,8 +121,4 @@ def free_ports(count: int) -> list[int]:
 
 def until(what: str, condition: Callable[[], bool], seconds: float) -> None:
     """Ask until the answer is true, not so often that asking is work; fails after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.05)
+    pilots.until(what, condition, seconds, every=0.05)

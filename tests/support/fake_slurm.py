@@ -18,18 +18,16 @@ All that is known lies in ``state.json``, changed under a lock; the programs sta
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from support.fake_programs import FakePrograms, changing, note_call
 
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel")
 ENDED = (
@@ -45,30 +43,12 @@ ENDED = (
 )
 
 
-class FakeSlurm:
+class FakeSlurm(FakePrograms):
     """The programs in a folder, and what is behind them."""
 
     def __init__(self, folder: Path, *, runs: bool = False) -> None:
-        self.folder = folder
-        self.programs = folder / "bin"
-        self.programs.mkdir(parents=True)
-        for name in COMMANDS:
-            program = self.programs / name
-            words = f"import runpy, sys; sys.argv[1:1] = [{str(folder)!r}, {name!r}]"
-            run = f"runpy.run_path({str(Path(__file__))!r}, run_name='__main__')"
-            program.write_text(f"#!{sys.executable} -SE\n{words}; {run}\n")
-            program.chmod(0o755)
         state = {"next": 1, "jobs": {}, "told": {}, "accounting": True, "runs": runs}
-        (folder / "state.json").write_text(json.dumps(state))
-
-    def path(self) -> str:
-        """PATH with these programs first."""
-        return f"{self.programs}{os.pathsep}{os.environ['PATH']}"
-
-    def tell(self, **told: str) -> None:
-        """What commands are to do from now on."""
-        with changing(self.folder) as state:
-            state["told"].update(told)
+        super().__init__(folder, __file__, COMMANDS, state)
 
     def accounting(self, there: bool) -> None:
         """Whether there are accounts."""
@@ -103,18 +83,6 @@ class FakeSlurm:
         with changing(self.folder) as state:
             state["next"] = number
 
-    def calls(self, name: str) -> list[list[str]]:
-        """The arguments of each call of a command."""
-        return [call["argv"] for call in self._log() if call["name"] == name]
-
-    def environments(self, name: str) -> list[dict[str, str]]:
-        """What each call of a command found in its environment."""
-        return [call["environ"] for call in self._log() if call["name"] == name]
-
-    def _log(self) -> list[dict[str, Any]]:
-        log = self.folder / "calls.jsonl"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-
     def close(self) -> None:
         """End jobs that run."""
         for job in self.jobs.values():
@@ -127,19 +95,6 @@ def new_job(name: str, script: str) -> dict[str, Any]:
         "name": name, "state": "PENDING", "reason": "Priority", "node": "", "code": "0:0", "queue": "yes",
         "account": "yes", "script": script, "pid": 0,
     }  # fmt: skip
-
-
-@contextmanager
-def changing(folder: Path) -> Iterator[dict[str, Any]]:
-    """The state, locked, and written back."""
-    path = folder / "state.json"
-    with path.open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        state = json.load(file)
-        yield state
-        file.seek(0)
-        file.truncate()
-        json.dump(state, file)
 
 
 def refresh(state: dict[str, Any]) -> None:
@@ -158,8 +113,7 @@ def ended(job: dict[str, Any]) -> int | None:
 
 def main(folder: Path, name: str, words: list[str]) -> int:
     """One call of one of the commands."""
-    with (folder / "calls.jsonl").open("a") as log:
-        log.write(json.dumps({"name": name, "argv": words, "environ": dict(os.environ)}) + "\n")
+    note_call(folder, name, words)
     stdin = sys.stdin.read() if name == "sbatch" else ""
     with changing(folder) as state:
         told = state["told"].get(name, "")

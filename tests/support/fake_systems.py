@@ -17,16 +17,15 @@ others' is that of their sources and manuals.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from support.fake_programs import FakePrograms, changing, note_call
 
 COMMANDS = {
     "gridengine": ("qsub", "qstat", "qacct", "qdel"),
@@ -39,29 +38,11 @@ Jobs = dict[str, dict[str, Any]]
 Result = tuple[str, str, int]
 
 
-class FakeBatch:
+class FakeBatch(FakePrograms):
     """The programs in a folder, and what is behind them."""
 
     def __init__(self, folder: Path, system: str) -> None:
-        self.folder = folder
-        self.programs = folder / "bin"
-        self.programs.mkdir(parents=True)
-        for name in COMMANDS[system]:
-            program = self.programs / name
-            words = f"import runpy, sys; sys.argv[1:1] = [{str(folder)!r}, {name!r}]"
-            run = f"runpy.run_path({str(Path(__file__))!r}, run_name='__main__')"
-            program.write_text(f"#!{sys.executable} -SE\n{words}; {run}\n")
-            program.chmod(0o755)
-        (folder / "state.json").write_text(json.dumps({"system": system, "next": 1, "jobs": {}, "told": {}}))
-
-    def path(self) -> str:
-        """PATH with these programs first."""
-        return f"{self.programs}{os.pathsep}{os.environ['PATH']}"
-
-    def tell(self, **told: str) -> None:
-        """What commands are to do from now on."""
-        with changing(self.folder) as state:
-            state["told"].update(told)
+        super().__init__(folder, __file__, COMMANDS[system], {"system": system, "next": 1, "jobs": {}, "told": {}})
 
     def set(self, job_id: str, **said: Any) -> None:
         """Change what the system says of a job; one that is not there is made."""
@@ -80,30 +61,6 @@ class FakeBatch:
         with changing(self.folder) as state:
             found: Jobs = state["jobs"]
             return found
-
-    def calls(self, name: str) -> list[list[str]]:
-        """The arguments of each call of a command."""
-        return [call["argv"] for call in self._log() if call["name"] == name]
-
-    def environments(self, name: str) -> list[dict[str, str]]:
-        """What each call of a command found in its environment."""
-        return [call["environ"] for call in self._log() if call["name"] == name]
-
-    def _log(self) -> list[dict[str, Any]]:
-        log = self.folder / "calls.jsonl"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-
-
-@contextmanager
-def changing(folder: Path) -> Iterator[dict[str, Any]]:
-    """The state, locked, and written back."""
-    with (folder / "state.json").open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        state = json.load(file)
-        yield state
-        file.seek(0)
-        file.truncate()
-        json.dump(state, file)
 
 
 def new_job(system: str, job_id: str, name: str, script: str) -> dict[str, Any]:
@@ -143,8 +100,7 @@ REFUSED = {
 
 def main(folder: Path, name: str, words: list[str]) -> int:
     """One call of one of the commands."""
-    with (folder / "calls.jsonl").open("a") as log:
-        log.write(json.dumps({"name": name, "argv": words, "environ": dict(os.environ)}) + "\n")
+    note_call(folder, name, words)
     submits = name in ("qsub", "condor_submit", "dirac-wms-job-submit")
     stdin = sys.stdin.read() if submits else ""
     with changing(folder) as state:

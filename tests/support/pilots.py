@@ -35,13 +35,13 @@ print(json.dumps(dataclasses.asdict(report)))
 """
 
 
-def until(what: str, condition: Callable[[], T], seconds: float = 15.0) -> T:
+def until(what: str, condition: Callable[[], T], seconds: float = 15.0, *, every: float = 0.01) -> T:
     """Ask until the answer is true, and return it; fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.01)
+        time.sleep(every)
     return answer
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from picas.errors import UsageError
 from picas.schedulers.base import JobSpec, JobState, Rejected, SchedulerAway, SchedulerError
-from picas.schedulers.book import GRACE, PATIENCE
+from picas.schedulers.book import GRACE, PATIENCE, Book
+from support.fake_systems import FakeBatch
 
 Said = Mapping[str, Any]
 
@@ -73,6 +74,19 @@ class Rig:
         self.fake.set(job_id, **said)
         if self.accounts:
             self.fake.forget(job_id)
+
+
+def rig_of(scheduler: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, **said: Any) -> Rig:
+    """A rig for one of the systems in ``fake_systems``, its programs on PATH; ``said`` is the rest of it."""
+    fake, clock = FakeBatch(folder / scheduler.name, scheduler.name), Clock()
+    monkeypatch.setenv("PATH", fake.path())
+    scheduler.book = Book(clock)
+    return Rig(scheduler=scheduler, fake=fake, clock=clock, spec=spec_in(folder), **said)
+
+
+def spec_in(folder: Path) -> JobSpec:
+    """A job like any other."""
+    return JobSpec(name="picas-a-1", argv=["true"], folder=folder, cores=2, time=3600.0)
 
 
 class SchedulerSuite:

@@ -10,10 +10,8 @@ import pytest
 from picas.errors import UsageError
 from picas.schedulers import dirac
 from picas.schedulers.base import JobSpec, JobState, SchedulerAway, SchedulerError
-from picas.schedulers.book import Book
 from picas.schedulers.commands import Answer
-from support.fake_systems import FakeBatch
-from support.scheduler_suite import Clock, Rig, SchedulerSuite
+from support.scheduler_suite import Rig, SchedulerSuite, rig_of
 
 WAITING = "JobID=11758 Status=Waiting; MinorStatus=Pilot Agent Submission; Site=DIRAC.CNAF.it; \n"
 NOISE = "2026-11-24 18:03:17 UTC dirac-wms-job-status/DiracAPI WARN: Proxy is valid for 3 hours only\n"
@@ -38,14 +36,10 @@ ENDS: list[tuple[dict[str, str], JobState, int | None]] = [
 class TestOnAFake(SchedulerSuite):
     @pytest.fixture
     def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        fake, clock, scheduler = FakeBatch(tmp_path / "dirac", "dirac"), Clock(), dirac.make()
-        monkeypatch.setenv("PATH", fake.path())
-        scheduler.book = Book(clock)
-        return Rig(
-            scheduler=scheduler,
-            fake=fake,
-            clock=clock,
-            spec=JobSpec(name="picas-a-1", argv=["true"], folder=tmp_path, cores=2, time=3600.0),
+        return rig_of(
+            dirac.make(),
+            tmp_path,
+            monkeypatch,
             submit="dirac-wms-job-submit",
             queue="dirac-wms-job-status",
             accounts="",

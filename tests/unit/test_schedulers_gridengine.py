@@ -8,10 +8,8 @@ import pytest
 
 from picas.schedulers import gridengine
 from picas.schedulers.base import JobSpec, JobState, SchedulerAway, SchedulerError
-from picas.schedulers.book import Book
 from picas.schedulers.commands import Answer
-from support.fake_systems import FakeBatch
-from support.scheduler_suite import Clock, Rig, SchedulerSuite
+from support.scheduler_suite import Rig, SchedulerSuite, rig_of
 
 QUEUE = """<?xml version='1.0'?>
 <job_info  xmlns:xsd="http://arc.liv.ac.uk/repos/darcs/sge/source/dist/util/resources/schemas/qstat/qstat.xsd">
@@ -112,14 +110,10 @@ ENDS = [
 class TestOnAFake(SchedulerSuite):
     @pytest.fixture
     def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        fake, clock, scheduler = FakeBatch(tmp_path / "ge", "gridengine"), Clock(), gridengine.make()
-        monkeypatch.setenv("PATH", fake.path())
-        scheduler.book = Book(clock)
-        return Rig(
-            scheduler=scheduler,
-            fake=fake,
-            clock=clock,
-            spec=JobSpec(name="picas-a-1", argv=["true"], folder=tmp_path, cores=2, time=3600.0),
+        return rig_of(
+            gridengine.make(),
+            tmp_path,
+            monkeypatch,
             submit="qsub",
             queue="qstat",
             accounts="qacct",

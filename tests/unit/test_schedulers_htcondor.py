@@ -12,10 +12,8 @@ import pytest
 from picas.errors import UsageError
 from picas.schedulers import htcondor
 from picas.schedulers.base import JobSpec, JobState, SchedulerAway
-from picas.schedulers.book import Book
 from picas.schedulers.commands import Answer
-from support.fake_systems import FakeBatch
-from support.scheduler_suite import Clock, Rig, SchedulerSuite
+from support.scheduler_suite import Rig, SchedulerSuite, rig_of
 
 QUEUE = """[
 {
@@ -55,14 +53,10 @@ ENDS: list[tuple[dict[str, Any], JobState, int | None]] = [
 class TestOnAFake(SchedulerSuite):
     @pytest.fixture
     def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        fake, clock, scheduler = FakeBatch(tmp_path / "condor", "htcondor"), Clock(), htcondor.make()
-        monkeypatch.setenv("PATH", fake.path())
-        scheduler.book = Book(clock)
-        return Rig(
-            scheduler=scheduler,
-            fake=fake,
-            clock=clock,
-            spec=JobSpec(name="picas-a-1", argv=["true"], folder=tmp_path, cores=2, time=3600.0),
+        return rig_of(
+            htcondor.make(),
+            tmp_path,
+            monkeypatch,
             submit="condor_submit",
             queue="condor_q",
             accounts="condor_history",

@@ -10,10 +10,9 @@ import pytest
 
 from picas.schedulers import pbs
 from picas.schedulers.base import JobSpec, JobState, SchedulerAway, SchedulerError
-from picas.schedulers.book import Book
 from picas.schedulers.commands import Answer
 from support.fake_systems import FakeBatch
-from support.scheduler_suite import Clock, Rig, SchedulerSuite
+from support.scheduler_suite import Rig, SchedulerSuite, rig_of
 
 RUNNING = """{
     "timestamp":1700000000,
@@ -78,14 +77,10 @@ ENDS: list[tuple[dict[str, Any], JobState, int | None]] = [
 class TestOnAFake(SchedulerSuite):
     @pytest.fixture
     def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        fake, clock, scheduler = FakeBatch(tmp_path / "pbs", "pbs"), Clock(), pbs.make()
-        monkeypatch.setenv("PATH", fake.path())
-        scheduler.book = Book(clock)
-        return Rig(
-            scheduler=scheduler,
-            fake=fake,
-            clock=clock,
-            spec=JobSpec(name="picas-a-1", argv=["true"], folder=tmp_path, cores=2, time=3600.0),
+        return rig_of(
+            pbs.make(),
+            tmp_path,
+            monkeypatch,
             submit="qsub",
             queue="qstat",
             accounts="qstat",
