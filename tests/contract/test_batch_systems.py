@@ -5,6 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
+from support.daemons import until
 from support.gridengine import GridEngine, get_gridengine
 from support.slurm import Slurm, get_slurm
 
@@ -89,7 +90,10 @@ def test_slurm_ends_a_job_at_its_time_limit(slurm: Slurm) -> None:
 def test_a_slurm_leaves_nothing(slurm: Slurm) -> None:
     """Two at once are apart, and one that ends takes its jobs and its minders with it, and no other's."""
     with get_slurm(nodes=1) as other:
-        other.wait(other.submit(SLEEP), "RUNNING")
+        began = other.folder / "began"
+        other.submit(f"touch {began}; {SLEEP}")
+        # Slurm says RUNNING before the job's minder is there, and a killed node starts none.
+        until("its job has begun", began.exists, 30)
         other.kill_node("n1")
         own = [process for process in psutil.process_iter() if other.is_ours(process)]
         assert any(process.name().startswith("slurmstepd") for process in own)
