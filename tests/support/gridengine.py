@@ -25,6 +25,8 @@ __all__ = ["GridEngine", "Missing", "get_gridengine"]
 _PACKAGES = ("gridengine-common", "gridengine-client", "gridengine-exec", "gridengine-master")
 _LIBRARIES = ("libjemalloc2", "libhwloc15", "libmunge2")
 _UNPACKED = SERVERS / "gridengine"
+_PLACE = b"/usr/lib/gridengine/%s%s"
+"""Where its programs look for a library of their own, which is not there unless the packages are installed."""
 
 _BOOTSTRAP = """admin_user {user}
 default_domain none
@@ -239,7 +241,15 @@ def _unpack() -> None:
         run(["apt-get", "-q", "download", *_PACKAGES, *_LIBRARIES], Path(folder))
         for package in sorted(Path(folder).glob("*.deb")):
             run(["dpkg", "-x", str(package), str(_UNPACKED)])
+    for program in (_UNPACKED / "usr/lib/gridengine").iterdir():
+        _look_in_the_path(program)
     (_UNPACKED / ".unpacked").touch()
+
+
+def _look_in_the_path(program: Path) -> None:
+    """Have a program load its library by name, as LD_LIBRARY_PATH says, from wherever it was unpacked to."""
+    if program.is_file() and _PLACE in (content := program.read_bytes()):
+        program.write_bytes(content.replace(_PLACE, b"%s%s".ljust(len(_PLACE), b"\0")))
 
 
 def _changed(text: str, values: dict[str, str]) -> str:
