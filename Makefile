@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+WORKERS := $$(( $$(nproc) + 1 ))  # tests wait as much as they compute
 
 .PHONY: help setup fmt check test soak simulate mutants bench docs demo clean
 .DEFAULT_GOAL := help
@@ -37,7 +38,7 @@ check: setup  ## ruff, mypy, the layers, the size watch, the mutants' guards, ge
 	$(BIN)/python docs/generate.py --check
 
 test: setup  ## all tests but the soaks
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: setup  ## the long runs
 	$(BIN)/python -m pytest -q -m soak
