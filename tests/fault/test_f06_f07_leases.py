@@ -65,7 +65,9 @@ def test_f06_a_runner_that_dies_while_the_pilot_lives(site: Site) -> None:
     site.add(*[["sh", "-c", SIDE]] * 5)
     pilot = site.pilot(cores=2, lease=60.0, grace=0.5)
     _started(site)
-    (runner,) = [one for one in _children(pilot.pid) if any("sleep 60" in _words(command) for command in _children(one))]
+    (runner,) = [
+        one for one in _children(pilot.pid) if any("sleep 60" in _words(command) for command in _children(one))
+    ]
 
     os.kill(runner, signal.SIGKILL)
     killed_at = time.monotonic()
