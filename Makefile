@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 WORKERS := $$(( $$(nproc) + 1 ))  # tests wait as much as they compute
 
+# Debian's packages, for who may install them.
+APT := $$(test "$$(id -u)" = 0 || echo sudo) apt-get -q
+
 .PHONY: help setup fmt check test soak simulate mutants bench docs demo clean
 .DEFAULT_GOAL := help
 
@@ -18,8 +21,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "picas needs Python 3.10 or later"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "this Python has no venv; installing Debian's python3-venv"; rm -rf $(VENV); \
-	    $$(test "$$(id -u)" = 0 || echo sudo) apt-get update -q && \
-	    $$(test "$$(id -u)" = 0 || echo sudo) apt-get install -y -q --no-install-recommends python3-venv && \
+	    $(APT) update && $(APT) install -y --no-install-recommends python3-venv && \
 	    $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
@@ -63,6 +65,9 @@ docs: setup  ## write the generated pages
 	$(BIN)/python docs/generate.py
 
 demo: setup  ## watch pilots work two real pools to the end
+	@command -v $${CC:-cc} >/dev/null || \
+	  { echo "the fractals are drawn by a C program; installing Debian's gcc"; \
+	    { $(APT) update && $(APT) install -y --no-install-recommends gcc libc6-dev; } >/dev/null || true; }
 	@PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh
 
 clean:  ## remove the environment and what tests left

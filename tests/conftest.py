@@ -11,6 +11,7 @@ from support import couchdb_server as couchdb
 from support import gridengine as gridengine_server
 from support import postgres_server as postgres
 from support import slurm as slurm_server
+from support.installing import or_skip
 
 pytest.register_assert_rewrite("picas.testing")
 
@@ -18,10 +19,7 @@ pytest.register_assert_rewrite("picas.testing")
 @pytest.fixture(scope="session")
 def couchdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[couchdb.CouchServer]:
     """A CouchDB for the whole session; skips where there can be none, but fails in CI."""
-    try:
-        server = couchdb.get_server(tmp_path_factory.mktemp("couchdb"))
-    except couchdb.Missing as missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    server = or_skip(lambda: couchdb.get_server(tmp_path_factory.mktemp("couchdb")))
     yield server
     server.close()
 
@@ -29,10 +27,7 @@ def couchdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[couchdb
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.PostgresServer]:
     """A PostgreSQL for the whole session; skips where there can be none, but fails in CI."""
-    try:
-        server = postgres.get_server()
-    except postgres.Missing as missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    server = or_skip(postgres.get_server)
     yield server
     server.close()
 
@@ -40,23 +35,14 @@ def postgres_server() -> Iterator[postgres.PostgresServer]:
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[slurm_server.Slurm]:
     """A Slurm of two nodes for the whole session; skips where there can be none, but fails in CI."""
-    try:
-        cluster = slurm_server.get_slurm()
-    except slurm_server.Missing as missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
-    with cluster:
+    with or_skip(slurm_server.get_slurm) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def gridengine() -> Iterator[gridengine_server.GridEngine]:
     """A GridEngine of one host for the whole session; skips where there can be none, but fails in CI as root."""
-    try:
-        cluster = gridengine_server.get_gridengine()
-    except gridengine_server.Missing as missing:
-        wanted = os.environ.get("CI") == "true" and os.getuid() == 0  # nobody else can have one
-        (pytest.fail if wanted else pytest.skip)(str(missing))
-    with cluster:
+    with or_skip(gridengine_server.get_gridengine, wanted=os.getuid() == 0) as cluster:
         yield cluster
 
 

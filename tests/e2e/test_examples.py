@@ -14,12 +14,15 @@ from pathlib import Path
 import pytest
 
 from picas.pool import Selection, connect
+from support.installing import or_skip, program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-needs_cc = pytest.mark.skipif(
-    shutil.which("cc") is None and not os.environ.get("CI"), reason="no C compiler named cc on this machine"
-)
+
+@pytest.fixture
+def compiler() -> str:
+    """A C compiler, installed where that may be."""
+    return or_skip(lambda: program("cc", "gcc", "libc6-dev"))
 
 
 def environ(home: Path) -> dict[str, str]:
@@ -68,7 +71,7 @@ def test_wordcount_keeps_its_result_in_the_token(tmp_path: Path) -> None:
     assert doc["output"] == {"words": 5, "lines": 2, "frequent": {"tick": 3, "it's": 1, "tock": 1}}
 
 
-@needs_cc
+@pytest.mark.usefixtures("compiler")
 def test_fractals_attaches_27_pictures_and_makes_a_contact_sheet(tmp_path: Path) -> None:
     folder = tmp_path / "fractals"
     done = run("fractals", folder)
@@ -87,7 +90,7 @@ def test_fractals_attaches_27_pictures_and_makes_a_contact_sheet(tmp_path: Path)
     assert len(set(pixels)) > 200
 
 
-@needs_cc
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("broken", [False, True])
 def test_demo_ends_well_only_when_every_token_is_done(tmp_path: Path, broken: bool) -> None:
     copy = tmp_path / "examples"
@@ -106,8 +109,8 @@ def test_demo_ends_well_only_when_every_token_is_done(tmp_path: Path, broken: bo
 def test_the_programs_in_the_python_page_run(tmp_path: Path) -> None:
     page = (EXAMPLES.parent / "docs" / "python.md").read_text(encoding="utf-8")
     printed = ""
-    for program in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    for source in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        (tmp_path / "program.py").write_text(source, encoding="utf-8")
         argv = [sys.executable, "program.py"]
         done = subprocess.run(
             argv, cwd=tmp_path, capture_output=True, text=True, env=environ(tmp_path), timeout=60, check=False

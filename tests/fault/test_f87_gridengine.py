@@ -71,8 +71,10 @@ def test_f87_gridengine_ends_of_their_own(jobs: Jobs) -> None:
 
 def test_f87_gridengine_qdel(jobs: Jobs) -> None:
     """F87: a job that runs is deleted. It is ending, then cancelled. One that waits leaves no trace, and is gone."""
-    running, waiting = jobs.submit(f"trap '' USR2; {SLEEP[5:]}"), jobs.submit(SLEEP, "-h")
+    deaf = jobs.spec.folder / "deaf"
+    running, waiting = jobs.submit(f"trap '' USR2; touch {deaf}; {SLEEP[5:]}"), jobs.submit(SLEEP, "-h")
     jobs.until(running, JobState.RUNNING)
+    until("it takes no notice of its warning", deaf.exists, 30.0)
     jobs.until(waiting, JobState.HELD)
 
     jobs.batch.cancel([running, waiting])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +15,8 @@ from hypothesis import strategies as st
 
 from picas.errors import InvalidSelector
 from picas.selectors import matches, parse, to_javascript
+from support.installing import or_skip, program
 from support.selectors import DOCUMENTS, SELECTORS
-
-pytestmark = pytest.mark.needs("node")
 
 # The expression and its documents are of two realms, as they are to the view servers of CouchDB and PouchDB.
 _SERVER = """
@@ -54,9 +51,7 @@ class Engine:
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    node = shutil.which("node")
-    if node is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("node is not installed")
+    node = or_skip(lambda: program("node", "nodejs"))
     pipe = subprocess.PIPE
     with subprocess.Popen([node, "-e", _SERVER], stdin=pipe, stdout=pipe, text=True, encoding="utf-8") as process:
         yield Engine(process)

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import time
 import uuid
@@ -21,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import urllib3
 
-from support.installing import SERVERS, Missing, from_debian, one_at_a_time, run
+from support.installing import SERVERS, Missing, one_at_a_time, program, run
 
 __all__ = ["AS_ADMIN", "CouchServer", "Missing", "get_server"]
 
@@ -141,7 +140,7 @@ def _start(folder: Path, admins: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start the server; it ends when its standard input is closed, by us or by our end."""
     _install()
     config = folder / "config.json"
-    command = [_program("node"), str(SERVERS / "couchdb.js"), str(config)]
+    command = [program("node", "nodejs"), str(SERVERS / "couchdb.js"), str(config)]
     with open(config, "x", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         json.dump({"admins": admins, "log": {"file": str(folder / "requests.log")}}, file)
     with (folder / "server.log").open("wb") as log:
@@ -152,17 +151,10 @@ def _install() -> None:
     """Install what the lock file names, unless that is there already; one process at a time."""
     lock = SERVERS / "package-lock.json"
     stamp = SERVERS / "node_modules" / ".installed.json"
+    if stamp.exists() and stamp.read_bytes() == lock.read_bytes():
+        return
+    npm = program("npm", "nodejs", "npm")
     with one_at_a_time():
-        is_installed = stamp.exists() and stamp.read_bytes() == lock.read_bytes()
-        if not all(map(shutil.which, ["node"] if is_installed else ["node", "npm"])):
-            from_debian("nodejs", "npm")
-        if not is_installed:
-            run([_program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], SERVERS)
+        if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+            run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], SERVERS)
             stamp.write_bytes(lock.read_bytes())
-
-
-def _program(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise Missing(f"there is no {name} here, which the CouchDB server of the tests needs")
-    return path

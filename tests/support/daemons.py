@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from support import pilots
+from support.installing import Missing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,7 +78,7 @@ class Daemons:
             for name, daemon in self._running.items():
                 if daemon.poll() is not None:
                     said = (self.folder / f"{name}.out").read_text(errors="replace")
-                    raise RuntimeError(f"{self.name} does not start, {name} ended: {said[-1500:]}")
+                    raise Missing(f"{self.name} does not start, {name} ended: {said[-1500:]}")
             return condition()
 
         until(f"{self.name} is up in {self.folder}", checked, _START_SECONDS)

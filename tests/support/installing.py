@@ -6,11 +6,16 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-__all__ = ["SERVERS", "Missing", "from_debian", "one_at_a_time", "run"]
+import pytest
+
+__all__ = ["SERVERS", "Missing", "from_debian", "one_at_a_time", "or_skip", "program", "run"]
+
+T = TypeVar("T")
 
 SERVERS = Path(__file__).parent.parent / "servers"
 """Where programs are that Debian does not have, or may not install."""
@@ -48,6 +53,28 @@ def from_debian(*packages: str) -> None:
     except Missing:
         run([*apt, "update"])
         run(install)
+
+
+def program(name: str, *packages: str) -> str:
+    """Where a program is, installed by these packages of Debian if it was not there; raises Missing."""
+    if not shutil.which(name):
+        with one_at_a_time():
+            if not shutil.which(name):
+                from_debian(*packages)
+    path = shutil.which(name)
+    if path is None:
+        raise Missing(f"there is no {name} here, which the tests need")
+    return path
+
+
+def or_skip(get: Callable[[], T], *, wanted: bool = True) -> T:
+    """What can be had; the test is skipped where that is missing, and fails in CI when it is ``wanted`` there."""
+    try:
+        return get()
+    except Missing as missing:
+        if wanted and os.environ.get("CI") == "true":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
 
 
 @contextmanager
