@@ -7,8 +7,8 @@ from pathlib import Path
 
 from picas.autopilot.announce import queued_elsewhere
 from picas.autopilot.config import Kind
-from picas.cli.pilots import row
 from picas.lifecycle import State
+from picas.listing import pilot_row
 from picas.pool import Pool
 from picas.stores.records import is_autopilot
 from picas.views import View
@@ -59,8 +59,8 @@ def test_what_an_autopilot_says_of_itself_on_each_store(each_pool: Pool, tmp_pat
     (record,) = records
     assert is_autopilot(record)
     assert record.cores == 0
-    assert row(record)["state"] == "autopilot"
-    assert row(record)["job"] == "here"
+    assert pilot_row(record)["state"] == "autopilot"
+    assert pilot_row(record)["job"] == "here"
     assert queued_elsewhere(records, "somebody-else", TODO) == 12
     assert queued_elsewhere(records, record.id, TODO) == 0
     assert queued_elsewhere(records, "somebody-else", View(State.TODO, "Other")) == 0

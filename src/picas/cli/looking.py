@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,6 +36,8 @@ def ls(
     pool: PoolOption = None,
 ) -> None:
     """List tokens: all of them, or those selected, in the order in which they are claimed."""
+    from picas.listing import token_row
+
     form = form_for(output)
     with open_pool(pool) as opened:
         chosen = selection(tokens, where, tag, everything or not (tokens or where or tag))
@@ -46,26 +48,8 @@ def ls(
         found = islice(found, limit)
         if form is Form.JSONL:
             print_rows((), found, form)
-        elif print_rows(COLUMNS, (row(doc) for doc in found), form) == 0 and is_terminal():
+        elif print_rows(COLUMNS, (token_row(doc) for doc in found), form) == 0 and is_terminal():
             say("the pool is empty; `picas add` adds tokens")
-
-
-def row(doc: Doc) -> dict[str, Any]:
-    """What a listing shows of a token."""
-    from picas.lifecycle import fence_of, state_of
-
-    attempts = doc.get("attempts") or [{}]
-    command = doc.get("command", doc.get("input", ""))
-    return {
-        "id": doc["_id"],
-        "state": str(state_of(doc)),
-        "exit_code": doc.get("exit_code"),
-        "reason": doc.get("reason"),
-        "tries": fence_of(doc),
-        "host": doc.get("hostname"),
-        "runtime": attempts[-1].get("runtime"),
-        "command": " ".join(command) if isinstance(command, list) else str(command),
-    }
 
 
 @app.command()

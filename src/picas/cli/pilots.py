@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,9 +13,6 @@ from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
 from picas.errors import NothingMatched, UsageError
 from picas.stores.steering import DRAIN, STOP
-
-if TYPE_CHECKING:
-    from picas.stores.base import PilotRecord
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 pilot = typer.Typer(
@@ -41,10 +37,11 @@ def ls(output: OutputOption = None, no_jobs: NoJobsOption = False, pool: PoolOpt
     A lost pilot's tokens go back by themselves.
     """
     from picas.cli.submitted import jobs_without_pilots
+    from picas.listing import pilot_row
 
     with open_pool(pool) as opened:
         records = list(opened.pilots())
-        rows = [row(record) for record in records]
+        rows = [pilot_row(record) for record in records]
         rows += [] if no_jobs else jobs_without_pilots(opened.url, records)
         print_rows(COLUMNS, rows, form_for(output))
 
@@ -80,25 +77,3 @@ def _order(pilots: list[str] | None, everything: bool, orders: str, pool: str | 
             say(f"told {told} pilot{'s' if told != 1 else ''} to {orders}")
         if unknown or not chosen:
             raise NothingMatched(f"there is no pilot {', '.join(unknown)}".rstrip(), hint="`picas pilot ls` lists them")
-
-
-def row(record: PilotRecord) -> dict[str, Any]:
-    """What a listing shows of a pilot; ages in seconds."""
-    from picas.stores.records import is_autopilot
-
-    return {
-        "id": record.id,
-        "state": ("autopilot" if is_autopilot(record) else "alive") if record.alive else "lost",
-        "host": record.hostname,
-        "cores": record.cores,
-        "memory": record.memory,
-        "gpus": record.gpus,
-        "offers": {**record.offers},
-        "running": record.running,
-        "finished": record.finished,
-        "age": round(max(0.0, time.time() - record.started_at)),
-        "silent": round(record.silent, 1) if record.silent != float("inf") else None,
-        "view": record.view,
-        "job": " ".join(str(value) for value in record.job.values()),
-        "orders": record.orders,
-    }

@@ -12,7 +12,6 @@ from picas.errors import NothingMatched, UsageError
 if TYPE_CHECKING:
     from picas.lifecycle import Doc
     from picas.pool import Pool, Selection
-    from picas.selectors import Selector
 
 __all__ = ["AllOption", "PoolOption", "TagOption", "TokensArgument", "WhereOption", "YesOption", "matched", "selection"]
 
@@ -40,22 +39,9 @@ def selection(
     tokens: Sequence[str] | None, where: Sequence[str] | None, tags: Sequence[str] | None, everything: bool
 ) -> Selection:
     """What was selected, from arguments and options."""
-    from picas.pool import Selection
-    from picas.selectors import both, parse_where
-    from picas.views import VIEW_NAMES, View
+    from picas import listing
 
-    ids, views = [], []
-    for word in tokens or ():
-        if word.rpartition("/")[2] in VIEW_NAMES:
-            views.append(View.parse(word))
-        else:
-            ids.append(word.removeprefix("id:"))
-    if ids and views:
-        raise UsageError("ids and views cannot be selected together", hint="`id:NAME` means a token named like a view")
-    condition = parse_where(list(where)) if where else None
-    return Selection(
-        ids=tuple(ids), views=tuple(views), where=both(condition, _tagged(tags or ())), everything=everything
-    )
+    return listing.selection(tokens, where, tags, everything)
 
 
 def matched(pool: Pool, chosen: Selection) -> Iterator[Doc]:
@@ -78,18 +64,6 @@ def matched(pool: Pool, chosen: Selection) -> Iterator[Doc]:
 def _missing(pool: Pool, chosen: Selection) -> list[str]:
     found = zip(chosen.ids, pool.store.get(chosen.ids), strict=True) if chosen.ids else ()
     return [token_id for token_id, doc in found if doc is None]
-
-
-def _tagged(tags: Sequence[str]) -> Selector | None:
-    from picas.selectors import parse
-
-    conditions: dict[str, object] = {}
-    for tag in tags:
-        name, equals, value = tag.partition("=")
-        if not name:
-            raise UsageError(f"--tag {tag!r} is not NAME=VALUE")
-        conditions[name] = value if equals else {"$exists": True}
-    return parse({"tags": conditions}) if conditions else None
 
 
 def _why_nothing(pool: Pool, chosen: Selection) -> str:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from picas.cli.output import Form, clean, form_for, print_json, print_rows, say, write
 from picas.cli.pausing import paused_line, paused_row
-from picas.cli.pilots import row
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
 from picas.stores.steering import Pause
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _STYLES = {"held": "dim", "todo": "", "locked": "yellow", "done": "green", "error": "red"}
-_RATE_OVER = 60.0
 
 
 @app.command()
@@ -51,12 +47,14 @@ def _recover(pool: Pool) -> None:
 
 
 def _picture(pool: Pool, view: str) -> dict[str, Any]:
+    from picas.listing import pilot_row
+
     counts = {str(state): count for state, count in pool.count(view).items()}
     return {
         "pool": pool.url,
         "view": view,
         "counts": counts,
-        "pilots": [row(record) for record in pool.pilots()],
+        "pilots": [pilot_row(record) for record in pool.pilots()],
         "paused": paused_row(pool.store.paused()),
     }
 
@@ -131,13 +129,16 @@ def _watch(pool: Pool, view: str, every: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
+    from picas.reports.pace import Pace
+
     pace = Pace()
     console = Console(highlight=False, markup=False)
     with Live(console=console, auto_refresh=False) as live:
         while True:
             picture = _picture(pool, view)
             counts = picture["counts"]
-            live.update(_drawn(picture, pace.rate(counts)), refresh=True)
+            pace.look(counts, time.monotonic())
+            live.update(_drawn(picture, pace.rate), refresh=True)
             if (
                 not counts["todo"]
                 and not counts["locked"]
@@ -146,18 +147,3 @@ def _watch(pool: Pool, view: str, every: float) -> None:
                 return
             time.sleep(every)
             _recover(pool)
-
-
-class Pace:
-    """How many tokens had ended when, over the last minute."""
-
-    def __init__(self) -> None:
-        self._ended: deque[tuple[float, int]] = deque()
-
-    def rate(self, counts: Mapping[str, int]) -> float | None:
-        """Tokens that ended per second, given how many there are of each state now; None at the first look."""
-        self._ended.append((time.monotonic(), counts["done"] + counts["error"]))
-        while len(self._ended) > 2 and self._ended[0][0] < self._ended[-1][0] - _RATE_OVER:
-            self._ended.popleft()
-        (first_at, first), (last_at, last) = self._ended[0], self._ended[-1]
-        return (last - first) / (last_at - first_at) if last_at > first_at else None

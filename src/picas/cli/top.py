@@ -16,7 +16,7 @@ from picas.cli.output import Form, form_for, is_terminal, print_json, write
 from picas.cli.screen import PILOT_COLUMNS, TOKEN_COLUMNS, Picture, drawn, pilot_row, token_row
 from picas.cli.selecting import PoolOption
 from picas.cli.session import open_pool
-from picas.cli.status import Pace, forecast
+from picas.cli.status import forecast
 from picas.errors import NothingMatched, UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class _View:
     """Looks at a pool again and again, and remembers how many tokens had ended when."""
 
     def __init__(self, pool: Pool, pilots: tuple[str, ...]) -> None:
+        from picas.reports.pace import Pace
+
         self._pool = pool
         self._pilots = pilots
         self._pace = Pace()
@@ -68,12 +70,13 @@ class _View:
         self._pool.recover(records)
         chosen = self._chosen(records)
         counts = {str(state): count for state, count in self._pool.count().items()}
+        self._pace.look(counts, time.monotonic())
         self._has_looked = True
         now = self._pool.store.now()
         return Picture(
             pool=self._pool.url,
             counts=counts,
-            pace=forecast(counts, self._pace.rate(counts)).removeprefix(", "),
+            pace=forecast(counts, self._pace.rate).removeprefix(", "),
             pilots=[pilot_row(record, time.time()) for record in chosen],
             tokens=[token_row(doc, now) for doc in self._running(chosen)],
         )
