@@ -29,7 +29,7 @@ COMPILED = frozenset({"apsw", "cryptography", "orjson", "psutil"})
 """Dependencies that run on the machine alone for which they were compiled."""
 _UNUSED = frozenset({"markdown-it-py", "pygments", "colorama"})
 """What dependencies want for things that picas does not do: pages in Markdown, coloured source, Windows."""
-_LEFT_OUT = ("testing", "stores/sqlite", "stores/postgres")
+_LEFT_OUT = ("testing", "stores/sqlite", "stores/postgres", "web")
 _LEGAL = re.compile(r"(LICEN[CS]E|COPYING|NOTICE|AUTHORS)([._-].*)?", re.IGNORECASE)
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)[^;]*(;.*)?")
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -30,7 +30,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _COUCHDB = re.compile(r"(https?|couchdbs?)://[^/]", re.IGNORECASE)
 _POSTGRES = re.compile(r"postgres(ql)?://", re.IGNORECASE)
 _ADDRESSES = ("PICAS_POOL", conf_yml.VARIABLES["host_url"])
-_SECRETS = (conf_yml.VARIABLES["password"], "PGPASSWORD")
+_SECRETS = (conf_yml.VARIABLES["password"], "PGPASSWORD", "PICAS_WEB_TOKEN")
 _ESCAPES = "in a user name or password write : / ? # @ as %3A %2F %3F %23 %40"
 # To the last @ before a space or quote: a password may have any of : / @ in it.
 _CREDENTIALS = re.compile(r"(?<=://)[^\s\"'<>/:]*:[^\s\"'<>]*@")

@@ -23,7 +23,7 @@ _VERBS = {
     "show": "looking", "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing",
     "hold": "changing", "delete": "changing", "explain": "explaining", "report": "reporting",
     "pilot": "pilots", "autopilot": "autopiloting", "view": "viewing", "pool": "pools",
-    "user": "users", "config": "making", "doctor": "doctor",
+    "user": "users", "config": "making", "doctor": "doctor", "web": "web",
 }  # fmt: skip
 """Each verb and the module of `picas.cli` that has it."""
 
@@ -50,6 +50,7 @@ _HELP = {
     "user": "Users of a CouchDB server: add, allow, list, new passwords.",
     "config": "Show which pool is meant, and why.",
     "doctor": "Check this machine and the pool.",
+    "web": "Serve a page that shows the pool.",
 }
 
 

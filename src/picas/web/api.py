@@ -1,0 +1,149 @@
+"""The API for programs: JSON under ``/api/v1``, a table of calls from which its OpenAPI document is made too."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from picas.errors import NothingMatched, UsageError
+from picas.explaining import explained
+from picas.lifecycle import Doc
+from picas.listing import pilot_row, token_row
+from picas.pool import Pool
+from picas.web import files, openapi, overview
+from picas.web.openapi import Parameter
+from picas.web.query import SORTS, find, query_of
+from picas.web.site import site_of
+from picas.web.tokens import asked_group
+
+__all__ = ["CALLS", "Call"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call: where, who answers, what for, what it takes, and the shape of its answer (a name in `openapi`)."""
+
+    path: str
+    answer: Callable[[Request], Awaitable[Response]]
+    summary: str
+    shape: str
+    parameters: tuple[Parameter, ...] = ()
+
+
+async def pool(request: Request) -> Response:
+    """How the pool stands."""
+    site = site_of(request)
+    sight = await site.live.look()
+    await site.live.designs.settled(0.5)
+    return JSONResponse({"pool": site.url, **overview.told(site.live, sight)}, 200 if sight.summary else 503)
+
+
+async def pilots(request: Request) -> Response:
+    """All pilots that have not signed off."""
+    records = await site_of(request).desk.do(lambda opened: opened.pilots())
+    return JSONResponse({"pilots": [pilot_row(one) | {"busy": one.busy} for one in records]})
+
+
+async def failures(request: Request) -> Response:
+    """How tokens failed."""
+    live = site_of(request).live
+    found = await live.failures.settled(10.0)
+    groups = [group.told() for group in found.groups] if found else []
+    whole = {"looked_at": found.looked_at if found else 0, "is_whole": bool(found and found.is_whole)}
+    return JSONResponse({"groups": groups, **whole})
+
+
+async def tokens(request: Request) -> Response:
+    """A page of tokens."""
+    site = site_of(request)
+    given = _given(request, {one.name for one in _LISTING})
+    group = await asked_group(site, given.get("group", ""))
+    query = query_of(given, ids=tuple(group.ids) if group else None)
+    found = await site.desk.do(lambda opened: find(opened, query))
+    rows = found.docs if given.get("full") == "true" else [token_row(doc) for doc in found.docs]
+    return JSONResponse(
+        {"tokens": rows, "next": found.next or None, "looked_at": found.looked_at, "is_cut": found.is_cut}
+    )
+
+
+async def token(request: Request) -> Response:
+    """One token's document."""
+    doc = await site_of(request).desk.do(lambda opened: _doc(opened, _id(request)))
+    return JSONResponse(doc)
+
+
+async def explain(request: Request) -> Response:
+    """Why a token is where it is."""
+    lines = await site_of(request).desk.do(lambda opened: explained(opened, _doc(opened, _id(request))))
+    return JSONResponse({"lines": [line.strip() for line in lines]})
+
+
+async def document(request: Request) -> Response:
+    """This API, described."""
+    del request
+    calls = {call.path: (call.summary, call.shape, call.parameters) for call in CALLS}
+    return JSONResponse(openapi.document(calls))
+
+
+def _id(request: Request) -> str:
+    token_id = _given(request, {"id"}).get("id", "")
+    if not token_id:
+        raise UsageError("say which token: id")
+    return token_id
+
+
+def _given(request: Request, known: set[str]) -> dict[str, str]:
+    """What was given, each once and of a known name."""
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            raise UsageError(f"{name!r:.60} is not known here", hint=f"known are {', '.join(sorted(known))}")
+    return dict(request.query_params)
+
+
+def _doc(opened: Pool, token_id: str) -> Doc:
+    doc = opened.get(token_id)
+    if doc is None:
+        raise NothingMatched(f"there is no token {token_id}")
+    return doc
+
+
+_TOKEN = Parameter("id", "The token's id.", required=True)
+_LISTING = (
+    Parameter("view", "A view, such as error or SingleCore/todo."),
+    Parameter("where", "A condition, such as cores>=4, or Mango as JSON."),
+    Parameter("tag", "NAME=VALUE, or NAME for any value."),
+    Parameter("text", "Text in the id, the command, the host, the reason, or a tag."),
+    Parameter("group", "The key of a group of failures."),
+    Parameter(
+        "sort", "A way to sort; without it tokens come in the order of claims.", among=tuple(filter(None, SORTS))
+    ),
+    Parameter("after", "`next` of the page before."),
+    Parameter("limit", "At most so many.", least=1, most=500),
+    Parameter("full", "Whole documents instead of rows.", among=("true", "false")),
+)
+
+CALLS: tuple[Call, ...] = (
+    Call(path="/api/v1/pool", answer=pool, summary="How the pool stands", shape="Pool"),
+    Call(path="/api/v1/tokens", answer=tokens, summary="A page of tokens", shape="Tokens", parameters=_LISTING),
+    Call(path="/api/v1/token", answer=token, summary="One token", shape="Document", parameters=(_TOKEN,)),
+    Call(
+        path="/api/v1/explain",
+        answer=explain,
+        summary="Why a token is where it is",
+        shape="Lines",
+        parameters=(_TOKEN,),
+    ),
+    Call(
+        path="/api/v1/file",
+        answer=files.download,
+        summary="A file of a token",
+        shape="File",
+        parameters=(_TOKEN, Parameter("name", "The file's name.", required=True)),
+    ),
+    Call(path="/api/v1/pilots", answer=pilots, summary="All pilots", shape="Pilots"),
+    Call(path="/api/v1/failures", answer=failures, summary="How tokens failed", shape="Failures"),
+    Call(path="/api/v1/openapi.json", answer=document, summary="This description", shape="Document"),
+)

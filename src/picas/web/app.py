@@ -1,0 +1,131 @@
+"""The application: which place answers what, as a table, behind the guard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from picas.errors import PicasError
+from picas.pool import Pool
+from picas.web import api, entrance, files, metrics, overview, token, tokens
+from picas.web.desk import Busy, Desk
+from picas.web.guard import Guard
+from picas.web.live import Live
+from picas.web.login import Logins, Sessions
+from picas.web.site import HERE, Site, site_of, status_of
+
+__all__ = ["PLACES", "Place", "create_app"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is at a path: who answers, to which method, and whether anybody may ask who reaches the server."""
+
+    path: str
+    answer: Callable[[Request], Awaitable[Response]]
+    method: str = "GET"
+    is_open: bool = False
+    writes: bool = False
+    """Whether it changes the pool, and so is not there unless asked for."""
+
+
+PLACES: tuple[Place, ...] = (
+    Place("/", overview.overview),
+    Place("/live/overview", overview.renewed),
+    Place("/tokens", tokens.tokens),
+    Place("/token", token.token),
+    Place("/file", files.download),
+    Place("/picture", files.picture),
+    Place("/login", entrance.form, is_open=True),
+    Place("/login", entrance.log_in, "POST", is_open=True),
+    Place("/logout", entrance.log_out, "POST"),
+    Place("/metrics", metrics.metrics),
+    Place("/healthz", metrics.health, is_open=True),
+    *(Place(one.path, one.answer) for one in api.CALLS),
+)
+"""Everything there is, but for the files under ``/static/``. GET changes nothing."""
+
+
+def create_app(
+    pool: Pool,
+    *,
+    hosts: frozenset[str],
+    cookie: str = "picas",
+    token_for_login: str | None = None,
+    may_write: bool = False,
+) -> Starlette:
+    """The application for a pool, which stays open as long; it opens handles of its own.
+
+    ``hosts`` are the names by which it may be called. With a token everything but the way in is for who showed it;
+    nothing is written without.
+    """
+    sessions = Sessions(token_for_login) if token_for_login else None
+    places = [place for place in PLACES if may_write or not place.writes]
+    guard = Middleware(
+        Guard,
+        hosts=hosts,
+        sessions=sessions,
+        cookie=cookie,
+        open_paths=frozenset(place.path for place in places if place.is_open),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        desk = Desk(pool)
+        live = Live(desk)
+        app.state.site = Site(
+            url=pool.url,
+            desk=desk,
+            live=live,
+            logins=Logins(),
+            cookie=cookie,
+            sessions=sessions,
+            may_write=may_write,
+        )
+        looking_on = asyncio.create_task(live.run())
+        yield
+        looking_on.cancel()
+        await asyncio.wait([looking_on])
+        desk.close()
+
+    handlers = {PicasError: _error, Busy: _error, HTTPException: _no_such_place, Exception: _fault}
+    return Starlette(routes=_routes(places), middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
+
+
+def _routes(places: list[Place]) -> list[BaseRoute]:
+    routes: list[BaseRoute] = [Route(place.path, place.answer, methods=[place.method]) for place in places]
+    return [*routes, Mount("/static", StaticFiles(directory=HERE / "static"))]
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    message = error.message if isinstance(error, PicasError) else str(error)
+    return _told(request, status_of(error), message, getattr(error, "hint", ""))
+
+
+async def _no_such_place(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return _told(request, status, "there is nothing here" if status == 404 else "that cannot be done here", "")
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    message = f"this is a fault of picas: {type(error).__name__}"
+    return _told(request, 500, message, "the terminal of `picas web` shows where; please report it")
+
+
+def _told(request: Request, status: int, message: str, hint: str) -> Response:
+    headers = {"Retry-After": "5"} if status == 503 else None
+    if request.url.path.startswith(("/api/", "/metrics", "/healthz")):
+        return JSONResponse({"error": {"message": message, "hint": hint}}, status, headers=headers)
+    page = site_of(request).page(request, "error.html", status, message=message, hint=hint)
+    page.headers.update(headers or {})
+    return page

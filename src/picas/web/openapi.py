@@ -1,0 +1,124 @@
+"""The description of the API (OpenAPI 3.1), made from its table of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+__all__ = ["Parameter", "document"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a call takes in its query: text, one of a few words, or a whole number within bounds."""
+
+    name: str
+    description: str
+    required: bool = False
+    among: tuple[str, ...] = ()
+    least: int | None = None
+    most: int | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As OpenAPI has it."""
+        schema: dict[str, Any] = {"type": "string"}
+        if self.among:
+            schema["enum"] = list(self.among)
+        elif self.least is not None:
+            schema = {"type": "integer", "minimum": self.least, "maximum": self.most}
+        elif self.required:
+            schema["minLength"] = 1
+        told = {"name": self.name, "in": "query", "required": self.required, "schema": schema}
+        return {**told, "description": self.description}
+
+
+Calls = Mapping[str, tuple[str, str, tuple[Parameter, ...]]]
+"""By path: what a call is for, the shape of its answer, what it takes."""
+
+
+def document(calls: Calls) -> dict[str, Any]:
+    """The whole description."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "picas", "version": version("picas"), "description": "A pool of tokens and its pilots."},
+        "paths": {path: {"get": _operation(path, *told)} for path, told in calls.items()},
+        "components": {
+            "schemas": {**_SHAPES, "Error": _ERROR},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _operation(path: str, summary: str, shape: str, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+    good = {"description": "What was asked for.", "content": _content(shape)}
+    return {
+        "summary": summary,
+        "operationId": path.rpartition("/")[2].partition(".")[0],
+        "parameters": [parameter.told() for parameter in parameters],
+        "responses": {"200": good, **{status: _problem(words) for status, words in _PROBLEMS.items()}},
+    }
+
+
+def _content(shape: str) -> dict[str, Any]:
+    if shape == "File":
+        return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
+
+
+def _problem(words: str) -> dict[str, Any]:
+    return {"description": words, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+
+
+_PROBLEMS = {
+    "400": "The call makes no sense.",
+    "401": "Log in first.",
+    "404": "There is no such thing.",
+    "502": "The pool's database is broken.",
+    "503": "The pool's database is away, or too much is asked at once: try again later.",
+}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+_TEXT = {"type": "string"}
+_NUMBER = {"type": "number"}
+_COUNT = {"type": "integer", "minimum": 0}
+_MAYBE_NUMBER = {"type": ["number", "null"]}
+_MAYBE_TEXT = {"type": ["string", "null"]}
+_COUNTS = _object(held=_COUNT, todo=_COUNT, locked=_COUNT, done=_COUNT, error=_COUNT)
+_OPEN = {"type": "object"}
+_ERROR = _object(error=_object(message=_TEXT, hint=_TEXT))
+_PILOT = _object(
+    id=_TEXT, state={"enum": ["alive", "lost", "autopilot"]}, host=_TEXT, cores=_NUMBER, running=_COUNT,
+    finished=_COUNT, age=_NUMBER, silent=_MAYBE_NUMBER, view=_TEXT, job=_TEXT, orders=_TEXT,
+    busy={"type": ["integer", "null"]},
+)  # fmt: skip
+_GROUP = _object(
+    key=_TEXT, reason=_TEXT, exit_code=_TEXT, line=_TEXT, tokens=_COUNT, hosts=_OPEN, examples=_list(_TEXT),
+    latest=_MAYBE_NUMBER,
+)  # fmt: skip
+_ESTIMATE = _object(left=_COUNT, rate=_MAYBE_NUMBER, soonest=_MAYBE_NUMBER, latest=_MAYBE_NUMBER, why_unknown=_TEXT)
+
+_SHAPES: dict[str, Any] = {
+    "Document": _OPEN,
+    "Lines": _object(lines=_list(_TEXT)),
+    "Pool": _object(
+        pool=_TEXT, at=_NUMBER, away_since=_MAYBE_NUMBER, why=_TEXT, counts=_COUNTS,
+        paused={"oneOf": [{"type": "null"}, _object(by=_TEXT, at=_NUMBER, why=_TEXT)]},
+        pilots=_object(alive=_COUNT, lost=_COUNT), cores=_object(offered=_NUMBER, busy=_NUMBER),
+        estimate=_ESTIMATE,
+        designs={"oneOf": [{"type": "null"}, {"type": "object", "additionalProperties": _COUNTS}]},
+    ),
+    "Tokens": _object(tokens=_list(_OPEN), next=_MAYBE_TEXT, looked_at=_COUNT, is_cut={"type": "boolean"}),
+    "Pilots": _object(pilots=_list(_PILOT)),
+    "Failures": _object(groups=_list(_GROUP), looked_at=_COUNT, is_whole={"type": "boolean"}),
+}  # fmt: skip

@@ -1,0 +1,164 @@
+"""One token: why it is where it is, what was tried, what it wrote, its files, and the document itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from picas.errors import NothingMatched, UsageError
+from picas.explaining import explained
+from picas.lifecycle import Doc, state_of
+from picas.listing import command_line
+from picas.pool import Pool
+from picas.reports.attempts import Attempt, attempts_of
+from picas.tokens import log_names
+from picas.web.ansi import Piece, pieces
+from picas.web.files import PICTURES
+from picas.web.site import site_of
+
+__all__ = ["SHOWN_BYTES", "token"]
+
+SHOWN_BYTES = 128 * 1024
+"""Of each stream, from its end."""
+_LARGEST = 32 << 20
+_LARGEST_PICTURE = 8 << 20
+_OWN = ("attempts", "_attachments", "_id")
+_TIMES = ("lock", "done", "not_before")
+_COMMON = frozenset({"type", "lock", "done", "exit_code", "hostname", "scrub_count", "_rev", "fence", "claim"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """What is shown of a stream: ``skipped`` bytes of ``size`` come before it; ``is_too_large`` shows none."""
+
+    label: str
+    name: str
+    size: int
+    text: list[Piece]
+    skipped: int = 0
+    is_too_large: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """Everything on the page."""
+
+    doc: Doc
+    lines: list[str]
+    streams: list[Stream]
+    attempts: list[Attempt]
+    now: float
+
+
+async def token(request: Request) -> Response:
+    """The page; 404 when there is no such token."""
+    site = site_of(request)
+    token_id = request.query_params.get("id", "")
+    if not token_id:
+        raise UsageError("say which token: id")
+    sight = await site.live.look()
+    found = await site.desk.do(lambda pool: _read(pool, token_id))
+    return site.page(
+        request,
+        "token.html",
+        sight=sight,
+        id=token_id,
+        doc=found.doc,
+        state=str(state_of(found.doc) or "no token"),
+        lines=found.lines,
+        streams=found.streams,
+        command=command_line(found.doc),
+        tries=_timeline(found),
+        fields=_fields(found.doc),
+        files=_files(found.doc),
+        raw=json.dumps(found.doc, indent=2, ensure_ascii=False),
+    )
+
+
+def _read(pool: Pool, token_id: str) -> Token:
+    doc = pool.get(token_id)
+    if doc is None:
+        raise NothingMatched(f"there is no token {token_id}")
+    state, now = state_of(doc), pool.store.now()
+    return Token(
+        doc=doc,
+        lines=[line.strip() for line in explained(pool, doc)][1:],
+        streams=[
+            stream
+            for label, name in zip(("standard output", "standard error"), log_names(token_id), strict=True)
+            if (stream := _stream(pool, doc, label, name)) is not None
+        ],
+        attempts=list(attempts_of(doc, state, now)) if state else [],
+        now=now,
+    )
+
+
+def _stream(pool: Pool, doc: Doc, label: str, name: str) -> Stream | None:
+    """The end of a stream; None when there is no file of it."""
+    stub = (doc.get("_attachments") or {}).get(name)
+    if not isinstance(stub, dict):
+        return None
+    size = int(stub.get("length") or 0)
+    if size > _LARGEST:
+        return Stream(label=label, name=name, size=size, text=[], is_too_large=True)
+    kept, length = b"", 0
+    for chunk in pool.store.get_attachment(doc["_id"], name):
+        length += len(chunk)
+        kept = (kept + chunk)[-SHOWN_BYTES:]
+    skipped = length - len(kept)
+    if skipped:
+        # From the first whole line on, so that no character and no colour is cut in two.
+        cut = kept.find(b"\n") + 1
+        kept, skipped = kept[cut:], skipped + cut
+    text = pieces(kept.decode("utf-8", "replace"))
+    return Stream(label=label, name=name, size=length, text=text, skipped=skipped)
+
+
+def _timeline(found: Token) -> list[dict[str, Any]]:
+    """Attempts, each with its place on an axis a thousand wide from the first begin to the last end."""
+    timed = [one for one in found.attempts if one.start is not None and one.end is not None]
+    first = min((one.start for one in timed if one.start is not None), default=0.0)
+    last = max((one.end for one in timed if one.end is not None), default=0.0)
+    scale = 1000.0 / max(last - first, 1e-3)
+    tries = []
+    for one in found.attempts:
+        place = None
+        if one.start is not None and one.end is not None:
+            width = max(4.0, (one.end - one.start) * scale)
+            place = {"x": round(min((one.start - first) * scale, 1000.0 - width), 1), "width": round(width, 1)}
+        tries.append({"attempt": one, "place": place})
+    return tries
+
+
+def _fields(doc: Doc) -> list[tuple[str, str, float | None]]:
+    """Fields as people read them, those of every token last; what has a place of its own on the page is left out."""
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _time(name, value))
+        for name, value in sorted(doc.items(), key=lambda field: field[0] in _COMMON)
+        if name not in _OWN
+    ]
+
+
+def _time(name: str, value: object) -> float | None:
+    """The time that a field tells; None when it tells none."""
+    is_time = name in _TIMES and isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_time and 1e8 < value < 1e10 else None  # type: ignore[arg-type, operator]
+
+
+def _files(doc: Doc) -> list[dict[str, Any]]:
+    """Attachments by name, with what can be shown of them."""
+    stubs = doc.get("_attachments") or {}
+    return [
+        {
+            "name": name,
+            "size": stub.get("length"),
+            "type": stub.get("content_type", ""),
+            "is_picture": name.lower().endswith(PICTURES) and int(stub.get("length") or 0) <= _LARGEST_PICTURE,
+        }
+        for name, stub in sorted(stubs.items())
+        if isinstance(stub, dict)
+    ]
