@@ -66,6 +66,16 @@ class TestPage:
         assert second.next is None
         assert sorted(ids(first.docs + second.docs)) == ["a", "b"]
 
+    @pytest.mark.parametrize("view", [TODO, None], ids=str)
+    @pytest.mark.parametrize(
+        "cursor",
+        ["x", "1:x", "{}", "[1]", f"{10**30}:{10**30}", '{"id": 5}', '{"place": ["a", 1]}', "null", "[[1"],
+    )
+    def test_a_cursor_that_is_none_is_refused(self, store: TokenStore, view: View | None, cursor: str) -> None:
+        put(store, "a", "b")
+        with pytest.raises(UsageError, match="cursor"):
+            store.page(view, after=cursor, limit=1)
+
     @pytest.mark.parametrize("view", [*VIEWS, None], ids=str)
     def test_with_a_condition(self, store: TokenStore, view: View | None) -> None:
         fill(store)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from picas.errors import UsageError
 from picas.lifecycle import Doc, state_of
 from picas.listing import command_line, tagged, token_row
 from picas.pool import Pool
-from picas.selectors import Selector, both, parse_where
+from picas.selectors import Selector, both, matches, parse_where
+from picas.stores.base import Page
 from picas.views import View
 
 __all__ = ["SORTS", "Found", "Query", "find", "query_of"]
@@ -151,8 +151,6 @@ def _by_id(pool: Pool, query: Query) -> Found:
     """Those of these ids that are there and match; the cursor is a number."""
     ids, start = query.ids or (), _number(query.after)
     selector = query.selector
-    from picas.selectors import matches
-
     docs: list[Doc] = []
     place = start
     while place < len(ids) and len(docs) < query.limit:
@@ -165,13 +163,8 @@ def _by_id(pool: Pool, query: Query) -> Found:
     return Found(docs=docs, next=str(place) if place < len(ids) else "", looked_at=place - start)
 
 
-def _page(pool: Pool, query: Query, after: str | None, limit: int) -> Any:
-    try:
-        return pool.store.page(query.view, after=after, limit=limit, where=query.selector)
-    except (ValueError, TypeError, KeyError) as error:
-        if after is None or isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{after!r:.80} is no place in this listing", hint="begin at its first page") from None
+def _page(pool: Pool, query: Query, after: str | None, limit: int) -> Page:
+    return pool.store.page(query.view, after=after, limit=limit, where=query.selector)
 
 
 def _number(cursor: str) -> int:

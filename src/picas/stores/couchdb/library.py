@@ -206,6 +206,8 @@ def _place(cursor: str | None) -> list[Any] | None:
         return None
     try:
         key, doc_id = json.loads(cursor)
-    except (ValueError, TypeError):
-        raise UsageError(f"{cursor!r} is no cursor of this store") from None
-    return [key, str(doc_id)]
+    except (ValueError, TypeError, RecursionError):
+        raise UsageError(f"{cursor!r:.80} is no cursor of this store") from None
+    if not isinstance(doc_id, str):
+        raise UsageError(f"{cursor!r:.80} is no cursor of this store")
+    return [key, doc_id]

@@ -265,4 +265,4 @@ def _place(cursor: str | None) -> int:
     try:
         return int(cursor) if cursor is not None else 0
     except ValueError:
-        raise UsageError(f"{cursor!r} is no cursor of this store") from None
+        raise UsageError(f"{cursor!r:.80} is no cursor of this store") from None

@@ -8,19 +8,23 @@ that end two of them at once both look whether that was the last: they take turn
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from picas import lifecycle, tokens
+from picas.errors import UsageError
 from picas.lifecycle import Doc, State
 from picas.stores.derived import STATES, columns, new_document, next_rev, read, state_number
 from picas.stores.postgres.connection import Sql
+from picas.views import View
 
 __all__ = [
     "Tally",
     "add",
+    "behind",
     "changed",
     "counts",
     "fold",
@@ -230,3 +234,19 @@ def _arrays(docs: Sequence[Doc], texts: Iterable[str] | None = None) -> list[Any
     found = [(doc["_id"], doc["_rev"], *columns(doc)) for doc in docs]
     arrays = list(map(list, zip(*found, strict=True))) if found else [[]] * 7
     return [*arrays, f"[{','.join(map(tokens.dumps, docs) if texts is None else texts)}]"]
+
+
+def behind(after: str, view: View | None) -> tuple[str, list[Any]]:
+    """The condition that a row comes after a cursor, ``{"id": ...}`` or ``{"place": [rank, seq]}``, and its values."""
+    try:
+        place = json.loads(after)
+    except ValueError:
+        place = None
+    if isinstance(place, dict) and view is None and isinstance(place.get("id"), str):
+        if storable([place["id"]]):
+            return "id > %s", [place["id"]]
+    elif isinstance(place, dict) and view is not None and isinstance(place.get("place"), list):
+        numbers = [number for number in place["place"] if type(number) is int and abs(number) < 1 << 63]
+        if len(numbers) == len(place["place"]) == 2:
+            return "(rank, seq) > (%s, %s)", numbers
+    raise UsageError(f"{after!r:.80} is no cursor of this store")

@@ -197,11 +197,8 @@ class PostgresStore(LiveVerbs, TokenStore):
     ) -> tuple[list[Doc], str | None]:
         """Documents of one look, and where the next begins."""
         condition, values, exact = to_postgres(selector) if selector else ("true", [], True)
-        place = json.loads(after) if after else None
-        if view is None:
-            order, start = "id", ("id > %s", [place["id"]]) if place else ("true", [])
-        else:
-            order, start = "rank, seq", ("(rank, seq) > (%s, %s)", place["place"]) if place else ("true", [])
+        start = rows.behind(after, view) if after else ("true", [])
+        order = "rank, seq" if view else "id"
         state = f"state = {STATES[view.state]}" if view else "true"
         query = f"""SELECT id, rank, seq, doc::text FROM @tokens
             WHERE {state} AND {start[0]} AND {condition} ORDER BY {order} LIMIT %s"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from picas import tokens
-from picas.errors import Conflict, NoSuchView, Unsupported
+from picas.errors import Conflict, NoSuchView, Unsupported, UsageError
 from picas.lifecycle import Doc, State, holds, state_of
 from picas.selectors import Selector, both, to_sql
 from picas.stores.base import (
@@ -353,5 +354,9 @@ def _current(sql: Sql, doc: Doc) -> tuple[int, Doc] | None:
 
 
 def _place(after: str | None, view: View | None) -> list[int]:
-    rank, seq = (int(part) for part in after.split(":")) if after else (-(1 << 62), -1)
+    """Where to go on after a cursor, ``rank:seq``."""
+    found = re.fullmatch("(-?[0-9]{1,18}):([0-9]{1,18})", after) if after else None
+    if after and found is None:
+        raise UsageError(f"{after!r:.80} is no cursor of this store")
+    rank, seq = (int(found[1]), int(found[2])) if found else (-(1 << 62), -1)
     return [rank, seq] if view else [seq]
