@@ -96,9 +96,13 @@ def _joined(found: list[Piece]) -> list[Piece]:
 
 def _harmless(text: str) -> str:
     """Text in which backspaces have done their work, and what cannot be seen is shown."""
-    while "\b" in text:
-        text = re.sub(r"[^\b]?\b", "", text, count=text.count("\b"))
-    return "\t".join(plain(part) for part in text.split("\t"))
+    left: list[str] = []
+    for letter in text if "\b" in text else ():
+        if letter != "\b":
+            left.append(letter)
+        elif left:
+            left.pop()
+    return "\t".join(plain(part) for part in ("".join(left) if "\b" in text else text).split("\t"))
 
 
 def _changed(look: _Look, codes: str) -> _Look:

@@ -240,7 +240,7 @@ def behind(after: str, view: View | None) -> tuple[str, list[Any]]:
     """The condition that a row comes after a cursor, ``{"id": ...}`` or ``{"place": [rank, seq]}``, and its values."""
     try:
         place = json.loads(after)
-    except ValueError:
+    except (ValueError, RecursionError):
         place = None
     if isinstance(place, dict) and view is None and isinstance(place.get("id"), str):
         if storable([place["id"]]):
