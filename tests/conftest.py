@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from support import browser as chromium
 from support import couchdb_server as couchdb
 from support import gridengine as gridengine_server
 from support import postgres_server as postgres
@@ -44,6 +45,17 @@ def gridengine() -> Iterator[gridengine_server.GridEngine]:
     """A GridEngine of one host for the whole session; skips where there can be none, but fails in CI as root."""
     with or_skip(gridengine_server.get_gridengine, wanted=os.getuid() == 0) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[chromium.Browser]:
+    """A Chromium for the tests of a file; skips where there can be none, but fails in CI."""
+    try:
+        chromium.chromium()
+    except chromium.Missing as missing:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    with chromium.opened() as opened:
+        yield opened
 
 
 @pytest.hookimpl(wrapper=True)
