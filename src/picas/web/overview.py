@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from picas.explain import explain_pool
 from picas.lifecycle import State
@@ -22,7 +23,9 @@ ORDER = (State.TODO, State.LOCKED, State.DONE, State.ERROR, State.HELD)
 """States as they are shown: the way of a token from left to right."""
 _MOST_PILOTS = 12
 _MOST_GROUPS = 12
-_FIRST = 1.0
+_FIRST = 0.4
+_KEPT = 0.5
+"""Seconds for which what was made for one viewer is given to others."""
 
 
 async def overview(request: Request) -> Response:
@@ -31,16 +34,20 @@ async def overview(request: Request) -> Response:
 
 
 async def renewed(request: Request) -> Response:
-    """What changes on it, for the page to put in place."""
-    return await _shown(request, "overview_live.html")
+    """What changes on it, for the page to put in place; the same for all, and so made once for many."""
+    kept = site_of(request).kept
+    if time.monotonic() > kept.until:
+        answer = await _shown(request, "overview_live.html")
+        kept.body, kept.until = bytes(answer.body), time.monotonic() + _KEPT
+    return HTMLResponse(kept.body)
 
 
 async def _shown(request: Request, template: str) -> Response:
     site = site_of(request)
     sight = await site.live.look()
-    # So short a wait shows small pools whole at once; large ones are filled in when they are counted.
-    failures = await site.live.failures.settled(_FIRST) if site.live.failures.value is None else None
-    del failures
+    if site.live.failures.value is None:
+        # So short a wait shows small pools whole at once; large ones are filled in when they are counted.
+        await site.live.failures.settled(_FIRST)
     return site.page(request, template, **_values(site.live, sight))
 
 

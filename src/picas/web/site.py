@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,9 +21,17 @@ from picas.web.desk import Busy, Desk
 from picas.web.live import Live
 from picas.web.login import Logins, Sessions
 
-__all__ = ["HERE", "Site", "link", "site_of", "status_of"]
+__all__ = ["HERE", "Kept", "Site", "link", "site_of", "status_of"]
 
 HERE = Path(__file__).parent
+
+
+@dataclass
+class Kept:
+    """A part of a page that was just made, and until when (monotonic) it is given to others."""
+
+    body: bytes = b""
+    until: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,7 @@ class Site:
     cookie: str
     sessions: Sessions | None = None
     may_write: bool = False
+    kept: Kept = field(default_factory=Kept)
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         """A page made of a template; all values are escaped in it."""

@@ -36,7 +36,7 @@
     };
     return {
       width: box.clientWidth, height: box.clientHeight,
-      scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 0.01)] } },
+      scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [{ ...axis, size: 26, values: (_, ticks) => times(ticks) }, { ...axis, size: 44, values: (_, ticks) => ticks.map((tick) => `${+tick.toPrecision(3)}`) }],
       series: [
         {},
