@@ -60,6 +60,7 @@ bench: setup  ## the benchmarks, beside the peers that are installed in .bench
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/couchdb.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/viewers.py
 
 docs: setup  ## write the generated pages
 	$(BIN)/python docs/generate.py
