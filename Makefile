@@ -9,7 +9,7 @@ WORKERS := $$(( $$(nproc) + 1 ))  # tests wait as much as they compute
 # Debian's packages, for who may install them.
 APT := $$(test "$$(id -u)" = 0 || echo sudo) apt-get -q
 
-.PHONY: help setup fmt check test soak simulate mutants bench docs demo clean
+.PHONY: help setup fmt check test soak simulate mutants bench docs screenshots demo clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -64,6 +64,9 @@ bench: setup  ## the benchmarks, beside the peers that are installed in .bench
 
 docs: setup  ## write the generated pages
 	$(BIN)/python docs/generate.py
+
+screenshots: setup  ## take the pictures of docs/web.md anew
+	$(BIN)/python tools/screenshots.py
 
 demo: setup  ## watch pilots work two real pools to the end
 	@command -v $${CC:-cc} >/dev/null || \

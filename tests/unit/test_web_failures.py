@@ -45,7 +45,7 @@ def told(found: Failures) -> list[tuple[str, str, str, int]]:
         ("ValueError: no column 17 in /data/run3.csv", "ValueError: no column # in /data/run#.csv"),
         ("segfault at 0x7ffd3a ip 00007f", "segfault at # ip #f"),
         ("job 1b4e28ba-2fa1-11d2-883f-0016d3cca427 died", "job # died"),
-        ("  \x1b[31mbad\u202e  ", r"\x#b[#mbad\u#e"),
+        ("  \x1b[31mbad\u202e  ", r"bad\u#e"),
         ("x" * 500, "x" * 160),
         ("", ""),
     ],

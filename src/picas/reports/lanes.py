@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from picas.reports.attempts import Fate
 
-__all__ = ["Lanes", "Placed", "Span", "TooManyLanes", "place"]
+__all__ = ["Lanes", "Placed", "Span", "TooManyLanes", "place", "runs"]
 
 _SLACK = 0.002
 """Seconds that one attempt may begin before the end of another in its lane: both times are rounded."""
@@ -70,6 +70,17 @@ def place(spans: Iterable[Span], cores: int = 1, most: int = 512) -> Lanes:
             free_at[lane] = end
         placed.append(Placed(span=span, lanes=lanes, start=start, end=end))
     return Lanes(count=len(free_at), placed=placed, without=without)
+
+
+def runs(lanes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Runs of neighbouring lanes: the first of each, and how many."""
+    first = previous = lanes[0]
+    for lane in lanes[1:]:
+        if lane != previous + 1:
+            yield first, previous - first + 1
+            first = lane
+        previous = lane
+    yield first, previous - first + 1
 
 
 def _lanes_for(span: Span, free_at: list[float], most: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from picas.reports.lanes import Lanes, Placed, TooManyLanes, place
 from picas.reports.summary import Axis, Share, Summary
 from picas.reports.words import duration, part
 
-__all__ = ["MOST_BLOCKS", "Block", "Chart", "Columns", "Row", "chart"]
+__all__ = ["MOST_BLOCKS", "Block", "Chart", "Columns", "Row", "chart", "columns_of"]
 
 MOST_BLOCKS = 12_000
 """Attempts drawn one by one; shorter ones beyond that are put together."""
@@ -105,7 +105,7 @@ def _in_lanes(summary: Summary, axis: Axis) -> Chart:
     for share, lanes in every:
         blocks = [_block(one, share) for one in lanes.placed if _lasts(one) >= least]
         short = [one for one in lanes.placed if _lasts(one) < least]
-        dense = _dense(short, axis.first, length, columns)
+        dense = columns_of(short, axis.first, length, columns)
         rows.append(_row(share, lanes=lanes.count, step=step, between=between, blocks=blocks, dense=dense))
     without = sum(len(lanes.without) for _, lanes in every)
     remarks = [f"{without:,} claims that had not begun, as far as can be told, are not drawn"] if without else []
@@ -131,14 +131,15 @@ def _block(one: Placed, share: Share) -> Block:
     return Block(name=span.token, title=title, fate=span.fate, start=one.start, end=one.end, lanes=one.lanes)
 
 
-def _dense(short: Iterable[Placed], first: float, length: float, columns: int) -> dict[int, Columns]:
+def columns_of(short: Iterable[Placed], first: float, length: float, columns: int) -> dict[int, Columns]:
+    """By lane, how full each of so many columns of an axis is of attempts that are too short to be drawn."""
     found: dict[int, Columns] = {}
     width = length / columns
     for one in short:
         for lane in one.lanes:
             filled = found.setdefault(lane, {})
             start, end = (one.start - first) / width, (one.end - first) / width
-            for number in range(int(start), min(columns - 1, int(end)) + 1):
+            for number in range(max(0, int(start)), min(columns - 1, int(end)) + 1):
                 amounts = filled.setdefault(number, {})
                 covered = max(0.0, min(end, number + 1) - max(start, number))
                 amounts[one.span.fate] = amounts.get(one.span.fate, 0.0) + covered

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from picas.reports.attempts import WASTED, Fate
 from picas.reports.dense import strip
+from picas.reports.lanes import runs
 from picas.reports.rows import Chart, Row, chart
 from picas.reports.summary import Summary
 from picas.reports.svg import coordinate, document, label, rectangle
@@ -154,7 +155,7 @@ class _Picture:
             x, until = self._x(one.start), self._x(one.end)
             width = max(until - x, 0.5)
             width -= 0.4 if width > 3 else 0
-            for top, lanes in _together(one.lanes):
+            for top, lanes in runs(one.lanes):
                 height = lanes * row.step - row.between
                 look = str(one.fate)
                 lane_y = y + top * row.step
@@ -171,17 +172,6 @@ class _Picture:
 
     def _x(self, at: float) -> float:
         return self._left + min(1.0, max(0.0, (at - self._begin) / self._length)) * self._room
-
-
-def _together(lanes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Runs of neighbouring lanes: the first of each, and how many."""
-    first = previous = lanes[0]
-    for lane in lanes[1:]:
-        if lane != previous + 1:
-            yield first, previous - first + 1
-            first = lane
-        previous = lane
-    yield first, previous - first + 1
 
 
 def _area(edges: list[float], floor: list[float], above: list[float], low: float, scale: float) -> str:

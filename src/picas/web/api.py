@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, Response
 from picas.errors import NothingMatched, UsageError
 from picas.explaining import explained
 from picas.lifecycle import Doc
-from picas.listing import pilot_row, token_row
+from picas.listing import token_row
 from picas.pool import Pool
-from picas.web import files, openapi, overview
+from picas.web import files, openapi, overview, pilots
 from picas.web.openapi import Parameter
 from picas.web.query import SORTS, find, query_of
 from picas.web.site import site_of
@@ -39,12 +39,6 @@ async def pool(request: Request) -> Response:
     sight = await site.live.look()
     await site.live.designs.settled(0.5)
     return JSONResponse({"pool": site.url, **overview.told(site.live, sight)}, 200 if sight.summary else 503)
-
-
-async def pilots(request: Request) -> Response:
-    """All pilots that have not signed off."""
-    records = await site_of(request).desk.do(lambda opened: opened.pilots())
-    return JSONResponse({"pilots": [pilot_row(one) | {"busy": one.busy} for one in records]})
 
 
 async def failures(request: Request) -> Response:
@@ -143,7 +137,7 @@ CALLS: tuple[Call, ...] = (
         shape="File",
         parameters=(_TOKEN, Parameter("name", "The file's name.", required=True)),
     ),
-    Call(path="/api/v1/pilots", answer=pilots, summary="All pilots", shape="Pilots"),
+    Call(path="/api/v1/pilots", answer=pilots.told, summary="All pilots, and what they hold", shape="Pilots"),
     Call(path="/api/v1/failures", answer=failures, summary="How tokens failed", shape="Failures"),
     Call(path="/api/v1/openapi.json", answer=document, summary="This description", shape="Document"),
 )

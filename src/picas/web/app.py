@@ -17,12 +17,13 @@ from starlette.staticfiles import StaticFiles
 
 from picas.errors import PicasError
 from picas.pool import Pool
-from picas.web import api, entrance, files, metrics, overview, token, tokens
+from picas.web import api, entrance, files, metrics, overview, pilots, token, tokens
 from picas.web.desk import Busy, Desk
 from picas.web.guard import Guard
 from picas.web.live import Live
 from picas.web.login import Logins, Sessions
 from picas.web.site import HERE, Site, site_of, status_of
+from picas.web.slots import Slots
 
 __all__ = ["PLACES", "Place", "create_app"]
 
@@ -44,6 +45,8 @@ PLACES: tuple[Place, ...] = (
     Place("/live/overview", overview.renewed),
     Place("/tokens", tokens.tokens),
     Place("/token", token.token),
+    Place("/pilots", pilots.pilots),
+    Place("/live/pilots", pilots.renewed),
     Place("/file", files.download),
     Place("/picture", files.picture),
     Place("/login", entrance.form, is_open=True),
@@ -83,10 +86,12 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         desk = Desk(pool)
         live = Live(desk)
+        slots = Slots(desk, live)
         app.state.site = Site(
             url=pool.url,
             desk=desk,
             live=live,
+            slots=slots,
             logins=Logins(),
             cookie=cookie,
             sessions=sessions,
@@ -96,6 +101,7 @@ def create_app(
         yield
         looking_on.cancel()
         await asyncio.wait([looking_on])
+        slots.seen.stop()
         desk.close()
 
     handlers = {PicasError: _error, Busy: _error, HTTPException: _no_such_place, Exception: _fault}

@@ -14,6 +14,7 @@ from picas.pool import Pool
 from picas.reports.words import plain
 from picas.tokens import log_names
 from picas.views import View
+from picas.web.ansi import pieces
 
 __all__ = ["MOST_FAILED", "Failures", "Group", "Lines", "Survey", "alike"]
 
@@ -141,5 +142,5 @@ class Survey:
 
 
 def alike(line: str) -> str:
-    """A line without what differs from token to token: numbers, addresses, ids."""
-    return _NUMBERS.sub("#", plain(line.strip()))[:_LINE]
+    """A line without what differs from token to token, and without its colours: numbers, addresses, ids."""
+    return _NUMBERS.sub("#", plain("".join(piece.text for piece in pieces(line)).strip()))[:_LINE]

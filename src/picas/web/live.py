@@ -120,6 +120,11 @@ class Live:
             await self._renewed(_FIRST if self._summary is None else _HANGS)
         return self._sight()
 
+    @property
+    def last(self) -> Summary | None:
+        """The last summary, however old."""
+        return self._summary
+
     def changed(self) -> None:
         """The pool was changed from here: let it be seen at once."""
         self.failures.hurry()

@@ -100,7 +100,8 @@ _ERROR = _object(error=_object(message=_TEXT, hint=_TEXT))
 _PILOT = _object(
     id=_TEXT, state={"enum": ["alive", "lost", "autopilot"]}, host=_TEXT, cores=_NUMBER, running=_COUNT,
     finished=_COUNT, age=_NUMBER, silent=_MAYBE_NUMBER, view=_TEXT, job=_TEXT, orders=_TEXT,
-    busy={"type": ["integer", "null"]},
+    busy={"type": ["integer", "null"]}, cpu=_MAYBE_NUMBER, memory_used=_MAYBE_NUMBER, started_at=_NUMBER,
+    ends_at=_MAYBE_NUMBER, job_ids=_OPEN, job_name=_TEXT, holding={"type": ["integer", "null"]}, holds=_list(_TEXT),
 )  # fmt: skip
 _GROUP = _object(
     key=_TEXT, reason=_TEXT, exit_code=_TEXT, line=_TEXT, tokens=_COUNT, hosts=_OPEN, examples=_list(_TEXT),
@@ -119,6 +120,6 @@ _SHAPES: dict[str, Any] = {
         designs={"oneOf": [{"type": "null"}, {"type": "object", "additionalProperties": _COUNTS}]},
     ),
     "Tokens": _object(tokens=_list(_OPEN), next=_MAYBE_TEXT, looked_at=_COUNT, is_cut={"type": "boolean"}),
-    "Pilots": _object(pilots=_list(_PILOT)),
+    "Pilots": _object(pilots=_list(_PILOT), is_held_cut={"type": "boolean"}),
     "Failures": _object(groups=_list(_GROUP), looked_at=_COUNT, is_whole={"type": "boolean"}),
 }  # fmt: skip

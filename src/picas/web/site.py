@@ -20,6 +20,7 @@ from picas.reports import words
 from picas.web.desk import Busy, Desk
 from picas.web.live import Live
 from picas.web.login import Logins, Sessions
+from picas.web.slots import Slots
 
 __all__ = ["HERE", "Kept", "Site", "link", "site_of", "status_of"]
 
@@ -41,6 +42,7 @@ class Site:
     url: str
     desk: Desk
     live: Live
+    slots: Slots
     logins: Logins
     cookie: str
     sessions: Sessions | None = None

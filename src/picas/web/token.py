@@ -27,6 +27,8 @@ SHOWN_BYTES = 128 * 1024
 _LARGEST = 32 << 20
 _LARGEST_PICTURE = 8 << 20
 _OWN = ("attempts", "_attachments", "_id")
+_SHOWN = ("stderr: ", "attempt ")
+"""Of the lines that explain a token, those that say what the page shows in a place of its own."""
 _TIMES = ("lock", "done", "not_before")
 _COMMON = frozenset({"type", "lock", "done", "exit_code", "hostname", "scrub_count", "_rev", "fence", "claim"})
 
@@ -86,7 +88,7 @@ def _read(pool: Pool, token_id: str) -> Token:
     state, now = state_of(doc), pool.store.now()
     return Token(
         doc=doc,
-        lines=[line.strip() for line in explained(pool, doc)][1:],
+        lines=[line.strip() for line in explained(pool, doc)[1:] if not line.strip().startswith(_SHOWN)],
         streams=[
             stream
             for label, name in zip(("standard output", "standard error"), log_names(token_id), strict=True)
