@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from html import unescape
 from typing import Any
 
@@ -18,24 +15,9 @@ from picas.pool import connect
 from picas.stores.base import PilotRecord
 from support.cli import Cli
 from support.pilots import until
-from support.web import Web, serving
+from support.web import Web, piloted, serving
 
 _WAITS = "while [ ! -e go ]; do sleep 0.05; done"
-
-
-@contextmanager
-def piloted(picas: Cli, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A pilot that beats often."""
-    argv = picas.argv(("run", "--lease", "3s", *words))
-    with (picas.folder / "run.err").open("ab") as log:
-        process = subprocess.Popen(argv, cwd=picas.folder, env={**picas.environ, **environ}, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGCONT)
-        process.terminate()
-        process.wait(30)
 
 
 def pilots(web: Web) -> list[dict[str, Any]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from support.cli import Cli
 from support.pilots import until
 
-__all__ = ["Answer", "Web", "serving"]
+__all__ = ["Answer", "Web", "piloted", "serving"]
 
 _SECONDS = 30.0
 
@@ -113,3 +114,18 @@ def serving(picas: Cli, *words: str, **environ: str) -> Iterator[Web]:
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def piloted(picas: Cli, *words: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A pilot that beats often, until the end of the block, even if it was stopped in it."""
+    argv = picas.argv(("run", "--lease", "3s", *words))
+    with (picas.folder / "run.err").open("ab") as log:
+        process = subprocess.Popen(argv, cwd=picas.folder, env={**picas.environ, **environ}, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+        process.terminate()
+        process.wait(30)

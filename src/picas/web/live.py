@@ -83,6 +83,8 @@ class Live:
         self._desk = desk
         self._pace = Pace()
         self.history = History()
+        self.ended = 0
+        """Tokens that ended since the first look."""
         self._summary: Summary | None = None
         self._asked_at = 0.0
         self._since: float | None = None
@@ -167,7 +169,7 @@ class Live:
             self._why = error.message
         else:
             self._summary, self._since, self._why = summary, None, ""
-            self._pace.look(summary.counts, time.monotonic())
+            self.ended += self._pace.look(summary.counts, time.monotonic())
             self.history.look(summary.counts, summary.at)
         self._begun = None
         async with self._fresh:
