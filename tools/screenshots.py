@@ -29,17 +29,20 @@ PICTURES = ROOT / "docs" / "web"
 WIDTHS = {"wide": 1280, "narrow": 380}
 SCHEMES = ("light", "dark")
 QUALITY = 72
-TALLEST = {"wide": 1500, "narrow": 1700}
+TALLEST = {"wide": 1250, "narrow": 1700}
 SECONDS = 90.0
 
-GOOD = 'n=$(basename "$PICAS_TOKEN_ID"); sleep "$0"; echo "sample $n: 4096 events, chi2 = 1.07"'
-BAD = r"""sleep "$0"; printf 'reading \033[36m/data/run%s.h5\033[0m\n' $$
+PROGRAMS = {
+    "simulate": 'sleep "$2"; echo "sample $4: 4096 events, chi2 = 1.07"',
+    "reconstruct": r"""sleep "$2"; printf 'reading \033[36m/data/run%s.h5\033[0m\n' "$4"
 printf '\033[33mWARNING\033[0m  calibration of sector 7 is 12 days old\n' >&2
 printf '\033[1mTraceback (most recent call last):\033[0m\n' >&2
 printf '  File \033[35m"reconstruct.py"\033[0m, line \033[35m118\033[0m, in <module>\n' >&2
 printf '    track = fit(hits, \033[4mstart=seed\033[0m)\n' >&2
-printf '\033[1;31mValueError\033[0m: fit of event %s did not converge\n' $$ >&2; exit 1"""
-FULL = 'sleep "$0"; echo "cp: error writing to scratch: No space left on device" >&2; exit 3'
+printf '\033[1;31mValueError\033[0m: fit of event %s did not converge\n' $$ >&2; exit 1""",
+    "merge": 'sleep "$2"; echo "cp: error writing to scratch: No space left on device" >&2; exit 3',
+}
+"""What tokens run: ``PROGRAM --smear SECONDS --sample NUMBER``."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,10 @@ def worked(stack: ExitStack, folder: Path, browser: Browser, into: Path, wanted:
         shot(browser, url, Shot("", "/", "#live"), into)  # from now on it is watched, which makes the curve
         until("a part is done", lambda: counts(folder)["done"] >= 120, SECONDS)
         failed = picas(folder, "ls", "error", "-o", "id").splitlines()
-        token = next(one for one in failed if one.startswith("reco"))
+        token = next(one for one in failed if one.startswith("recon"))
         for one in (
             Shot("overview", "/", ".failures a"),
-            Shot("tokens", "/tokens?view=error&sort=-ended", ".tokens tbody tr"),
+            Shot("tokens", "/tokens?view=error&sort=-ended&limit=12", ".tokens tbody tr"),
             Shot("token", f"/token?id={token}", ".log .ansi-red"),
             Shot("pilots", "/pilots", ".gantt rect.done"),
         ):
@@ -108,7 +111,7 @@ def away(stack: ExitStack, folder: Path, browser: Browser, into: Path) -> None:
     with web(folder) as url, pilot(folder, "node03", 8, 710442):
         page = browser.new_page()
         page.goto(url)
-        page.wait_for_function("Number(document.querySelector('[data-count=done]')?.textContent) >= 60")
+        until("some are done", lambda: int(page.locator("[data-count=done]").inner_text()) >= 60, SECONDS)
         server.kill()
         page.wait_for_selector("#live .banner", timeout=20_000)
         page.close()
@@ -154,17 +157,17 @@ def save(page: Page, width: int, tallest: int, path: Path) -> None:
 def fill(folder: Path) -> None:
     """A pool of some hundred tokens of a few kinds."""
     picas(folder, "init")
-    tokens = []
+    for name, script in PROGRAMS.items():
+        (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+        (folder / name).chmod(0o755)
+    tokens: list[dict[str, object]] = []
     for number in range(420):
+        program = "reconstruct" if number % 11 == 3 else "merge" if number % 29 == 5 else "simulate"
         seconds = f"{0.3 + number * 37 % 61 / 25:.2f}"
-        kind, script = "sim", GOOD
-        if number % 11 == 3:
-            kind, script = "reco", BAD
-        elif number % 29 == 5:
-            kind, script = "merge", FULL
+        command = [f"./{program}", "--smear", seconds, "--sample", f"{number}"]
         tags = {"site": ("amsterdam", "groningen")[number % 2], "run": f"{2041 + number % 3}"}
-        tokens.append({"_id": f"{kind}-{number:04}", "command": ["bash", "-c", script, seconds], "tags": tags})
-    tokens += [{"_id": f"plot-{n}", "command": ["true"], "after": ["sim-0419"]} for n in range(6)]
+        tokens.append({"_id": f"{program[:5]}-{number:04}", "command": command, "tags": tags})
+    tokens += [{"_id": f"plot-{n}", "command": ["true"], "after": [tokens[-1]["_id"]]} for n in range(6)]
     lines = "\n".join(json.dumps(token) for token in tokens)
     picas(folder, "add", "--jsonl", "-", stdin=lines)
     picas(folder, "view", "add", "Amsterdam", "--where", "tags.site=amsterdam")
