@@ -109,6 +109,12 @@ class OwnServer(PostgresServer):
         self._process.wait()
         psutil.wait_procs(children, timeout=10.0)
 
+    @property
+    def pid(self) -> int:
+        """That of the process which the others descend from."""
+        assert self._process is not None
+        return self._process.pid
+
     def close(self) -> None:
         """End it; its databases go with it."""
         self._end()

@@ -29,7 +29,10 @@ _LOOKING = 15.0
 """Seconds for which somebody who looked is taken to look on."""
 _PART = 0.05
 """Of the time, at most, is the store asked for the summary."""
-_HANGS = 3.0
+_HANGS = 2.0
+"""Seconds without an answer after which that is said; longer where answers take long."""
+_SLOWER = 3.0
+"""By how much an answer may take longer than the one before."""
 _FIRST = 10.0
 _DESIGNS_EVERY = 10.0
 _FAILURES_EVERY = 6.0
@@ -135,7 +138,8 @@ class Live:
 
     def _sight(self) -> Sight:
         since, why = self._since, self._why
-        if since is None and self._begun is not None and time.time() - self._begun > _HANGS:
+        patience = max(_HANGS, _SLOWER * self._summary.took) if self._summary else _HANGS
+        if since is None and self._begun is not None and time.time() - self._begun > patience:
             since, why = self._begun, "it does not answer"
         return Sight(summary=self._summary, estimate=self._estimate(), away_since=since, why=why)
 
