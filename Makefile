@@ -75,4 +75,4 @@ demo: setup  ## watch pilots work two real pools to the end
 	@PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh
 
 clean:  ## remove the environment and what tests left
-	rm -rf $(VENV) tests/servers/node_modules tests/servers/gridengine .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) tests/servers/node_modules tests/servers/gridengine tests/servers/schemathesis .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

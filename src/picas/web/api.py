@@ -53,7 +53,7 @@ async def failures(request: Request) -> Response:
 async def tokens(request: Request) -> Response:
     """A page of tokens."""
     site = site_of(request)
-    given = _given(request, {one.name for one in _LISTING})
+    given = _given(request, *_LISTING)
     group = await asked_group(site, given.get("group", ""))
     query = query_of(given, ids=tuple(group.ids) if group else None)
     found = await site.desk.do(lambda opened: find(opened, query))
@@ -83,17 +83,21 @@ async def document(request: Request) -> Response:
 
 
 def _id(request: Request) -> str:
-    token_id = _given(request, {"id"}).get("id", "")
+    token_id = _given(request, _TOKEN).get("id", "")
     if not token_id:
         raise UsageError("say which token: id")
     return token_id
 
 
-def _given(request: Request, known: set[str]) -> dict[str, str]:
-    """What was given, each once and of a known name."""
-    for name, _ in request.query_params.multi_items():
-        if name not in known:
-            raise UsageError(f"{name!r:.60} is not known here", hint=f"known are {', '.join(sorted(known))}")
+def _given(request: Request, *known: Parameter) -> dict[str, str]:
+    """What was given, of a known name each and, where only some words make sense, one of those."""
+    parameters = {one.name: one for one in known}
+    for name, value in request.query_params.multi_items():
+        if name not in parameters:
+            raise UsageError(f"{name!r:.60} is not known here", hint=f"known are {', '.join(sorted(parameters))}")
+        among = parameters[name].among
+        if among and value not in among:
+            raise UsageError(f"{name} {value!r:.60} is not known", hint=f"known are {', '.join(among)}")
     return dict(request.query_params)
 
 
