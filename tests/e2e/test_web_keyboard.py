@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from picas.pool import connect
+from picas.stores.base import PilotRecord
 from support.browser import Browser, page_of
 from support.cli import Cli
 from support.web import Web, piloted, serving
@@ -82,6 +85,27 @@ def test_the_focus_stays_where_it_is_when_the_page_is_renewed(folder: tuple[Web,
             with page.expect_response("**/live/pilots"):
                 pass
         assert page.evaluate("document.activeElement.textContent") == before
+
+
+def test_pilots_with_long_names_fit_a_small_screen(picas_here: Cli, browser: Browser) -> None:
+    """Many of them, with long ids, hosts and jobs, lost ones and an autopilot: nothing is wider than 380 pixels."""
+    long = "a-very-long-name-of-a-node.in-a-rack.of-a-site.example.org"
+    with connect(str(picas_here.folder / "picas.db")) as pool:
+        for number in range(30):
+            job = {"autopilot": long} if number == 0 else {"wms_job_id": f"https://{long}:9000/{'x' * 30}{number}"}
+            begun, ends = time.time() - 86_400, time.time() + 86_400
+            record = PilotRecord(
+                id=f"{long}-{number}", hostname=long, pid=number, started_at=begun, ends_at=ends, cores=128, running=64,
+                memory_used=1 << 38, job=job, lease=0.5 if number < 3 else 600.0,
+            )  # fmt: skip
+            pool.store.beat(record)
+        with serving(picas_here) as web, page_of(browser, viewport={"width": 380, "height": 700}) as page:
+            page.goto(f"{web.url}pilots")
+            page.wait_for_selector("[data-pilots=alive]:text-is('27')")
+            page.wait_for_selector(".slots .gantt")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 380
+            assert page.locator("tr[data-pilot]").count() == 29
+            assert "more pilots are not drawn" in page.locator(".more").inner_text()
 
 
 def test_each_fate_looks_different(folder: tuple[Web, str], browser: Browser) -> None:

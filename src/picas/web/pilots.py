@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from picas.listing import pilot_row
 from picas.stores.base import PilotRecord
@@ -24,6 +25,8 @@ _MOST_HOLDS = 3
 _MOST_TOLD = 1_000
 """Tokens of one pilot that are named to a program."""
 _FIRST = 1.5
+_KEPT = 0.8
+"""Seconds for which what was made for one viewer is given to others."""
 
 
 async def pilots(request: Request) -> Response:
@@ -32,8 +35,12 @@ async def pilots(request: Request) -> Response:
 
 
 async def renewed(request: Request) -> Response:
-    """What changes on it, for the page to put in place."""
-    return await _shown(request, "pilots_live.html")
+    """What changes on it, for the page to put in place; the same for all, and so made once for many."""
+    kept = site_of(request).kept_pilots
+    if time.monotonic() > kept.until:
+        answer = await _shown(request, "pilots_live.html")
+        kept.body, kept.until = bytes(answer.body), time.monotonic() + _KEPT
+    return HTMLResponse(kept.body)
 
 
 async def told(request: Request) -> Response:

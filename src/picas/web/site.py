@@ -48,6 +48,7 @@ class Site:
     sessions: Sessions | None = None
     may_write: bool = False
     kept: Kept = field(default_factory=Kept)
+    kept_pilots: Kept = field(default_factory=Kept)
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         """A page made of a template; all values are escaped in it."""
