@@ -161,6 +161,15 @@ class Pool:
         """Take waiting tokens out of the reach of pilots until they are reset."""
         return self.change(docs, lambda doc: lifecycle.hold(doc) if state_of(doc) is State.TODO else None)
 
+    def prioritize(self, docs: Iterable[Doc], priority: int) -> Changed:
+        """Have tokens that have not ended claimed before those of a lower priority; what runs keeps it for a retry."""
+
+        def event(doc: Doc) -> Doc | None:
+            is_same = doc.get("priority", 0) == priority
+            return None if is_same or state_of(doc) in (State.DONE, State.ERROR) else {**doc, "priority": priority}
+
+        return self.change(docs, event)
+
     def pause(self, why: str = "", by: str = "") -> None:
         """Have no pilot claim anything until `resume`; what runs goes on."""
         self.store.pause(Pause(by=by or _whoami(), at=self.store.now(), why=why))

@@ -70,6 +70,19 @@ def test_held_tokens_are_nobodys_until_they_are_reset(picas: Cli) -> None:
     assert picas("hold", "done", "--yes").err.startswith("0 held; 4 did not wait")
 
 
+def test_tokens_that_wait_are_given_a_priority(picas: Cli) -> None:
+    picas.ok("add", "--range", "1-4", "--", "true")
+    picas.ok("run", "--max-tasks", "1")
+
+    assert picas.ok("priority", "7", "--where", "i>2", "--yes").err.startswith("2 given that priority")
+    assert picas.ok("priority", "7", "--all", "--yes").err.startswith("1 given that priority; 3 had it already")
+    assert picas.ok("priority", "--yes", "--", "-1", "todo").err.startswith("3 given")
+    assert picas.ok("priority", "9", "--where", "i=4").err.startswith("1 given")
+    first = json.loads(picas.ok("ls", "todo", "-o", "jsonl").out.splitlines()[0])
+    assert (first["i"], first["priority"]) == (4, 9)
+    assert picas("priority", "high", "todo").code == 2
+
+
 def test_pilots_are_drained_and_stopped_by_name_or_all(picas: Cli) -> None:
     picas.ok("add", "--range", "1-9", "--", "sh", "-c", "echo begun >> side; sleep 1")
     argv = picas.argv(["run", "--cores", "1", "--lease", "1.5s", "--idle", "1m"])

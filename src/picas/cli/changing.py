@@ -1,10 +1,10 @@
-"""``reset``, ``cancel``, ``hold`` and ``delete``: setting tokens right by hand."""
+"""``reset``, ``cancel``, ``hold``, ``priority`` and ``delete``: setting tokens right by hand."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,7 @@ from picas.cli.selecting import (
 )
 from picas.cli.session import open_pool
 from picas.errors import Conflict, NothingMatched, UsageError
+from picas.verbs import VERBS, Verb, told
 
 if TYPE_CHECKING:
     from picas.lifecycle import Doc
@@ -31,10 +32,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _MANY = 1
 
 
-def _add_verb(verb: str, done: str, skipped: str, about: str) -> None:
+def _add_verb(verb: Verb) -> None:
     """A command that does to the selected tokens what the pool's method of that name does."""
 
-    @app.command(verb, help=about)
+    @app.command(verb.name, help=verb.about)
     def act(
         tokens: TokensArgument = None,
         where: WhereOption = None,
@@ -45,7 +46,28 @@ def _add_verb(verb: str, done: str, skipped: str, about: str) -> None:
     ) -> None:
         with open_pool(pool) as opened:
             docs = _agreed(opened, tokens, where, tag, everything, verb, yes)
-            _tell(getattr(opened, verb)(docs), done, skipped)
+            _tell(getattr(opened, verb.name)(docs), verb)
+
+
+for _name in ("reset", "cancel", "hold", "delete"):
+    _add_verb(VERBS[_name])
+
+
+@app.command(help=VERBS["priority"].about)
+def priority(
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="A whole number; higher ones go first.")],
+    tokens: TokensArgument = None,
+    where: WhereOption = None,
+    tag: TagOption = None,
+    everything: AllOption = False,
+    yes: YesOption = False,
+    pool: PoolOption = None,
+) -> None:
+    """Give tokens a priority."""
+    verb = VERBS["priority"]
+    with open_pool(pool) as opened:
+        docs = _agreed(opened, tokens, where, tag, everything, verb, yes)
+        _tell(opened.prioritize(docs, number), verb)
 
 
 def confirm(question: str, yes: bool, *, destroys: bool) -> None:
@@ -66,45 +88,22 @@ def _agreed(
     where: list[str] | None,
     tag: list[str] | None,
     everything: bool,
-    verb: str,
+    verb: Verb,
     yes: bool,
 ) -> Iterable[Doc]:
     """The selected tokens, counted first where a person is to agree; read again while they are changed."""
     chosen = selection(tokens, where, tag, everything)
     count = sum(1 for _ in matched(pool, chosen))
-    if count > _MANY or verb == "delete":
-        confirm(f"{verb} {count} token{'s' if count != 1 else ''}?", yes, destroys=verb == "delete")
+    if count > _MANY or verb.destroys:
+        confirm(f"{verb.name} {count} token{'s' if count != 1 else ''}?", yes, destroys=verb.destroys)
     docs = pool.select(chosen)
     return list(docs) if chosen.views else docs
 
 
-def _tell(report: Changed, what: str, skipped: str) -> None:
-    ended = len(report.changed) - len(report.pending)
-    parts = [f"{ended} {what}"] if ended or not report.pending else []
-    parts += [f"{len(report.pending)} being {what}: they run until their pilots' next beat"] if report.pending else []
-    say("; ".join(parts + ([f"{len(report.skipped)} {skipped}"] if report.skipped else [])))
+def _tell(report: Changed, verb: Verb) -> None:
+    ended, pending = len(report.changed) - len(report.pending), len(report.pending)
+    say(told(verb, ended=ended, pending=pending, skipped=len(report.skipped)))
     if report.conflicts:
         raise Conflict(f"{len(report.conflicts)} tokens kept changing meanwhile, such as {report.conflicts[0]}")
     if not report.changed and not report.skipped:
         raise NothingMatched("the tokens went away meanwhile")
-
-
-_add_verb(
-    "reset",
-    "put back to todo",
-    "were there already",
-    "Put tokens back to todo, as good as new. The result of a command that still runs is superseded.",
-)
-_add_verb(
-    "cancel",
-    "cancelled",
-    "had ended already",
-    "End tokens in error with reason cancelled. A running command is ended with its pilot's next beat.",
-)
-_add_verb(
-    "hold",
-    "held",
-    "did not wait",
-    "Take waiting tokens out of the reach of pilots; `picas reset` puts them back. What runs goes on.",
-)
-_add_verb("delete", "deleted", "", "Delete tokens with their attachments. There is no way back.")

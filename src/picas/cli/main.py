@@ -21,8 +21,8 @@ __all__ = ["app", "main"]
 _VERBS = {
     "init": "making", "add": "adding", "run": "running", "status": "status", "top": "top", "ls": "looking",
     "show": "looking", "logs": "looking", "wait": "waiting", "reset": "changing", "cancel": "changing",
-    "hold": "changing", "delete": "changing", "explain": "explaining", "report": "reporting",
-    "pilot": "pilots", "autopilot": "autopiloting", "view": "viewing", "pool": "pools",
+    "hold": "changing", "priority": "changing", "delete": "changing", "explain": "explaining",
+    "report": "reporting", "pilot": "pilots", "autopilot": "autopiloting", "view": "viewing", "pool": "pools",
     "user": "users", "config": "making", "doctor": "doctor", "web": "web",
 }  # fmt: skip
 """Each verb and the module of `picas.cli` that has it."""
@@ -40,6 +40,7 @@ _HELP = {
     "reset": "Put tokens back to todo, as good as new.",
     "cancel": "End tokens, running ones too.",
     "hold": "Take waiting tokens out of the reach of pilots, until they are reset.",
+    "priority": "Have tokens claimed before others, or after them.",
     "delete": "Delete tokens with their attachments.",
     "explain": "Say why a token is where it is, and what next.",
     "report": "Tell what became of the pool, in words or as a timeline.",

@@ -16,7 +16,7 @@ from picas.testing.retrying import TestRetry
 from picas.testing.samples import Reopen
 from picas.testing.selections import TestCount, TestDesigns, TestNextReady, TestPage
 from picas.testing.settling import TestAfter, TestFence, TestSettle
-from picas.testing.steering import TestCancel, TestPause
+from picas.testing.steering import TestCancel, TestPause, TestPriority
 from picas.testing.values import TestIds, TestValues
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "TestPage",
     "TestPause",
     "TestPilots",
+    "TestPriority",
     "TestPut",
     "TestResultFiles",
     "TestRetry",

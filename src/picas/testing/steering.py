@@ -24,9 +24,25 @@ from picas.testing.samples import (
     woken_by,
 )
 
-__all__ = ["TestCancel", "TestPause"]
+__all__ = ["TestCancel", "TestPause", "TestPriority"]
 
 PAUSE = Pause(by="ann@node1", at=1_700_000_000.5, why="the file system is full: 100 %")
+
+
+class TestPriority:
+    def test_who_is_given_a_higher_one_is_claimed_first(self, store: TokenStore) -> None:
+        put(store, *"abc")
+        pool = Pool(store)
+        running = claim_one(store)
+        last = max({"a", "b", "c"} - {running["_id"]})
+        report = pool.prioritize([doc for doc in store.get([last, running["_id"]]) if doc], 5)
+        assert sorted(report.changed) == sorted([last, running["_id"]])
+        assert pool.prioritize([doc for doc in store.get([last]) if doc], 5).skipped == [last]
+        assert ids(claim(store, 1)) == [last]
+        settle(store, running, DONE)
+        assert found(store, running["_id"])["priority"] == 5
+        assert state(store, running["_id"]) is State.DONE
+        assert pool.prioritize([found(store, running["_id"])], 1).skipped == [running["_id"]]
 
 
 class TestPause:
