@@ -14,7 +14,9 @@ from picas.stores.base import PilotRecord
 from picas.stores.records import is_autopilot
 from picas.views import VIEW_NAMES, View
 
-__all__ = ["command_line", "pilot_row", "selection", "tagged", "token_row"]
+__all__ = ["TOKEN_COLUMNS", "command_line", "pilot_row", "selection", "tagged", "token_row"]
+
+TOKEN_COLUMNS = ("id", "state", "exit_code", "reason", "tries", "host", "runtime", "command")
 
 
 def token_row(doc: Doc) -> dict[str, Any]:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-COLUMNS = ("id", "state", "exit_code", "reason", "tries", "host", "runtime", "command")
-
 OutputOption = Annotated[Form | None, typer.Option("--output", "-o", help="The form to print in.", show_default=False)]
 
 
@@ -36,7 +34,7 @@ def ls(
     pool: PoolOption = None,
 ) -> None:
     """List tokens: all of them, or those selected, in the order in which they are claimed."""
-    from picas.listing import token_row
+    from picas.listing import TOKEN_COLUMNS, token_row
 
     form = form_for(output)
     with open_pool(pool) as opened:
@@ -48,7 +46,7 @@ def ls(
         found = islice(found, limit)
         if form is Form.JSONL:
             print_rows((), found, form)
-        elif print_rows(COLUMNS, (token_row(doc) for doc in found), form) == 0 and is_terminal():
+        elif print_rows(TOKEN_COLUMNS, (token_row(doc) for doc in found), form) == 0 and is_terminal():
             say("the pool is empty; `picas add` adds tokens")
 
 

@@ -168,19 +168,10 @@ def _line(columns: Sequence[str], row: Mapping[str, Any], form: Form, key: str) 
 
 
 def _csv(values: Sequence[object]) -> str:
-    """A line of CSV whose cells no spreadsheet takes for formulas."""
-    import csv
+    """A line of CSV; at a terminal with nothing in it that one would obey."""
+    from picas.sheets import csv_line
 
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow([_cell(value) for value in values])
-    return buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    text = f"'{value}" if value and value[0] in "=+-@\t\r" else value
-    return clean(text) if is_terminal() else text
+    return csv_line([clean(value) if isinstance(value, str) and is_terminal() else value for value in values])
 
 
 def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:

@@ -14,10 +14,10 @@ from picas.lifecycle import Doc
 from picas.listing import token_row
 from picas.pool import Pool
 from picas.web import files, openapi, overview, pilots
+from picas.web.choosing import asked_group
 from picas.web.openapi import Parameter
 from picas.web.query import SORTS, find, query_of
 from picas.web.site import site_of
-from picas.web.tokens import asked_group
 
 __all__ = ["CALLS", "Call"]
 

@@ -17,7 +17,8 @@ from starlette.staticfiles import StaticFiles
 
 from picas.errors import PicasError
 from picas.pool import Pool
-from picas.web import api, entrance, files, metrics, overview, pilots, token, tokens
+from picas.web import api, changing, entrance, export, files, metrics, overview, pilots, token, tokens
+from picas.web.changes import Changes
 from picas.web.desk import Busy, Desk
 from picas.web.guard import Guard
 from picas.web.live import Live
@@ -47,8 +48,15 @@ PLACES: tuple[Place, ...] = (
     Place("/token", token.token),
     Place("/pilots", pilots.pilots),
     Place("/live/pilots", pilots.renewed),
+    Place("/export", export.export),
+    Place("/export", export.export, "POST"),
     Place("/file", files.download),
     Place("/picture", files.picture),
+    Place("/change", changing.ask, writes=True),
+    Place("/live/change", changing.renewed, writes=True),
+    Place("/change", changing.begin, "POST", writes=True),
+    Place("/change/do", changing.go, "POST", writes=True),
+    Place("/change/stop", changing.stop, "POST", writes=True),
     Place("/login", entrance.form, is_open=True),
     Place("/login", entrance.log_in, "POST", is_open=True),
     Place("/logout", entrance.log_out, "POST"),
@@ -87,11 +95,13 @@ def create_app(
         desk = Desk(pool)
         live = Live(desk)
         slots = Slots(desk, live)
+        changes = Changes(desk, live)
         app.state.site = Site(
             url=pool.url,
             desk=desk,
             live=live,
             slots=slots,
+            changes=changes,
             logins=Logins(),
             cookie=cookie,
             sessions=sessions,
@@ -99,6 +109,7 @@ def create_app(
         )
         looking_on = asyncio.create_task(live.run())
         yield
+        changes.close()
         looking_on.cancel()
         await asyncio.wait([looking_on])
         slots.seen.stop()

@@ -12,9 +12,10 @@ from picas.errors import NothingMatched, UsageError
 from picas.pool import Pool
 from picas.web.site import site_of
 
-__all__ = ["PICTURES", "download", "picture", "picture_type"]
+__all__ = ["PICTURES", "SANDBOX", "download", "joined", "picture", "picture_type"]
 
-_SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'"}
+SANDBOX = {"Content-Security-Policy": "sandbox; default-src 'none'"}
+"""For what is to be saved and never shown."""
 
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 """Endings of what may be a picture. SVG is a program that draws, and not among them."""
@@ -31,7 +32,7 @@ async def download(request: Request) -> Response:
     """A file, to be saved."""
     token_id, name = _asked(request)
     pieces = await site_of(request).desk.stream(lambda pool: _read(pool, token_id, name))
-    return StreamingResponse(pieces, media_type="application/octet-stream", headers={**_SANDBOX, **_saved_as(name)})
+    return StreamingResponse(pieces, media_type="application/octet-stream", headers={**SANDBOX, **_saved_as(name)})
 
 
 async def picture(request: Request) -> Response:
@@ -43,7 +44,7 @@ async def picture(request: Request) -> Response:
     if kind is None:
         await pieces.aclose()  # type: ignore[attr-defined]
         raise UsageError(f"{name!r} of token {token_id} is no PNG, JPEG, GIF or WebP picture")
-    return StreamingResponse(_joined(first, pieces), media_type=kind, headers={**_SANDBOX, **_saved_as(name)})
+    return StreamingResponse(joined(first, pieces), media_type=kind, headers={**SANDBOX, **_saved_as(name)})
 
 
 def picture_type(data: bytes) -> str | None:
@@ -70,7 +71,8 @@ def _read(pool: Pool, token_id: str, name: str) -> Iterator[bytes]:
         raise NothingMatched(f"token {token_id} has no file {name!r}") from None
 
 
-async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A stream of which the first piece has been taken, to see whether there is one."""
     yield first
     async for piece in rest:
         yield piece

@@ -15,8 +15,9 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from picas.errors import PicasError, StoreError, StoreUnavailable, UsageError
+from picas.errors import Conflict, PicasError, StoreError, StoreUnavailable, UsageError
 from picas.reports import words
+from picas.web.changes import Changes
 from picas.web.desk import Busy, Desk
 from picas.web.live import Live
 from picas.web.login import Logins, Sessions
@@ -43,6 +44,7 @@ class Site:
     desk: Desk
     live: Live
     slots: Slots
+    changes: Changes
     logins: Logins
     cookie: str
     sessions: Sessions | None = None
@@ -68,6 +70,8 @@ def status_of(error: Exception) -> int:
         return 503
     if isinstance(error, StoreError):
         return 502
+    if isinstance(error, Conflict):
+        return 409
     return 400 if isinstance(error, UsageError) else 404 if isinstance(error, PicasError) else 500
 
 

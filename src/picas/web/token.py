@@ -16,6 +16,7 @@ from picas.listing import command_line
 from picas.pool import Pool
 from picas.reports.attempts import Attempt, attempts_of
 from picas.tokens import log_names
+from picas.verbs import VERBS, Verb
 from picas.web.ansi import Piece, pieces
 from picas.web.files import PICTURES
 from picas.web.site import site_of
@@ -77,8 +78,14 @@ async def token(request: Request) -> Response:
         tries=_timeline(found),
         fields=_fields(found.doc),
         files=_files(found.doc),
+        verbs=_verbs(found.doc) if site.may_write else [],
         raw=json.dumps(found.doc, indent=2, ensure_ascii=False),
     )
+
+
+def _verbs(doc: Doc) -> list[Verb]:
+    """What can be done to a token as it is."""
+    return [verb for verb in VERBS.values() if str(state_of(doc)) in verb.states]
 
 
 def _read(pool: Pool, token_id: str) -> Token:

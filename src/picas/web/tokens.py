@@ -5,16 +5,14 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from picas.errors import NothingMatched
 from picas.lifecycle import State
 from picas.listing import token_row
-from picas.web.failures import Group
+from picas.verbs import VERBS
+from picas.web.choosing import ASKED, SCOPES, asked_group
 from picas.web.query import SORTS, find, query_of
 from picas.web.site import Site, link, site_of
 
-__all__ = ["asked_group", "tokens"]
-
-_ASKED = ("view", "where", "tag", "text", "sort", "group")
+__all__ = ["tokens"]
 
 
 async def tokens(request: Request) -> Response:
@@ -25,13 +23,13 @@ async def tokens(request: Request) -> Response:
     group = await asked_group(site, given.get("group", ""))
     query = query_of(given, ids=tuple(group.ids) if group else None)
     found = await site.desk.do(lambda pool: find(pool, query))
-    asked = {name: given[name] for name in _ASKED if name in given}
+    asked = {name: given[name] for name in ASKED if name in given}
     following = link("/tokens", **asked, after=found.next) if found.next else ""
     return site.page(
         request,
         "tokens.html",
         sight=sight,
-        asked={name: given.get(name, "") for name in _ASKED},
+        asked={name: given.get(name, "") for name in ASKED},
         group=group,
         found=found,
         rows=[token_row(doc) for doc in found.docs],
@@ -40,19 +38,10 @@ async def tokens(request: Request) -> Response:
         first=link("/tokens", **asked),
         views=_views(site),
         sorts=SORTS,
+        scopes=SCOPES,
+        verbs=VERBS,
         summary=sight.summary,
     )
-
-
-async def asked_group(site: Site, key: str) -> Group | None:
-    """The group of failed tokens that is meant; None when none is."""
-    if not key:
-        return None
-    failures = site.live.failures.value or await site.live.failures.settled(30.0)
-    group = failures.group(key) if failures else None
-    if group is None:
-        raise NothingMatched("no token fails in that way any more", hint="the overview shows how tokens fail now")
-    return group
 
 
 def _views(site: Site) -> list[str]:
