@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
@@ -207,3 +208,39 @@ def test_without_write_nothing_of_it_is_there(picas: Cli) -> None:
             if place.writes:
                 assert plain.ask(place.method, place.path, OURS).status in (404, 405), place
     assert states(picas)["bad0"] == "error"
+
+
+def test_the_pool_is_paused_and_goes_on(web: Web, picas: Cli) -> None:
+    page = web.get("/pool/pause").text
+    assert "Pause the pool?" in page
+    assert "/pool/pause" in web.get("/").text
+    assert json.loads(picas.ok("status", "-o", "json").out)["paused"] is None
+
+    assert post(web, "/pool/pause", why="the disk <is> full").status == 303
+    assert json.loads(picas.ok("status", "-o", "json").out)["paused"]["why"] == "the disk <is> full"
+    assert "the disk &lt;is&gt; full" in web.get("/pool/pause").text
+    until("the overview says so", lambda: "the disk &lt;is&gt; full" in web.get("/").text)
+    assert post(web, "/pool/pause", why="x" * 501).status == 400
+
+    assert post(web, "/pool/resume").status == 303
+    assert json.loads(picas.ok("status", "-o", "json").out)["paused"] is None
+
+
+def test_pilots_are_told_to_end(web: Web, picas: Cli) -> None:
+    assert "No pilot is alive" in web.get("/pilots/order?orders=drain").text
+    assert post(web, "/pilots/order", orders="drain").status == 404
+    argv = picas.argv(["run", "--lease", "1.5s", "--idle", "1m"])
+    pilot = subprocess.Popen(argv, cwd=picas.folder, env=picas.environ, stderr=subprocess.DEVNULL)
+    try:
+        until("it is there", lambda: web.get("/api/v1/pilots").json["pilots"])
+        name = web.get("/api/v1/pilots").json["pilots"][0]["id"]
+        page = web.get(f"/pilots/order?orders=drain&pilot={name}").text
+        assert "Drain 1 pilot?" in page
+        assert name in page
+        assert pilot.poll() is None
+        assert post(web, "/pilots/order", orders="explode", pilot=name).status == 400
+        assert post(web, "/pilots/order", orders="drain", pilot=name).status == 303
+        assert pilot.wait(30.0) == 0
+    finally:
+        pilot.kill()
+        pilot.wait()

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from picas.errors import PicasError
 from picas.pool import Pool
-from picas.web import api, changing, entrance, export, files, metrics, overview, pilots, token, tokens
+from picas.web import api, changing, entrance, export, files, metrics, overview, pilots, steering, token, tokens
 from picas.web.changes import Changes
 from picas.web.desk import Busy, Desk
 from picas.web.guard import Guard
@@ -57,6 +57,11 @@ PLACES: tuple[Place, ...] = (
     Place("/change", changing.begin, "POST", writes=True),
     Place("/change/do", changing.go, "POST", writes=True),
     Place("/change/stop", changing.stop, "POST", writes=True),
+    Place("/pool/pause", steering.ask_pause, writes=True),
+    Place("/pool/pause", steering.pause, "POST", writes=True),
+    Place("/pool/resume", steering.resume, "POST", writes=True),
+    Place("/pilots/order", steering.ask_order, writes=True),
+    Place("/pilots/order", steering.order, "POST", writes=True),
     Place("/login", entrance.form, is_open=True),
     Place("/login", entrance.log_in, "POST", is_open=True),
     Place("/logout", entrance.log_out, "POST"),

@@ -104,6 +104,11 @@
       if (field) { event.preventDefault(); field.focus(); field.select(); }
     }
   });
+  document.addEventListener("keydown", (event) => {
+    // Else the form's first button would be pressed, which does something else.
+    const button = event.key === "Enter" && event.target.name === "priority" && event.target.form && event.target.form.querySelector('button[value="priority"]');
+    if (button) { event.preventDefault(); button.click(); }
+  });
   addEventListener("resize", () => { if (plot) drawCurve(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (plot) { plot.destroy(); plot = null; drawCurve(); } });
 })();
