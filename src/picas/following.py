@@ -79,23 +79,39 @@ class Follower:
         self._said = ""
         self._asked_at = self._read_at = 0.0
         self._silent_at = time.monotonic() + _LOOK_FOR_SILENT
+        self.is_over = False
+        """Whether the token is done or failed, and all has been told."""
+
+    @property
+    def attempt(self) -> int | None:
+        """The number of the attempt that is followed; None between two of them."""
+        return self._attempt.fence if self._attempt is not None else None
 
     def follow(self) -> Iterator[Piece | Note]:
         """All there is to come, waiting for it; NothingMatched when there is no such token (any more)."""
-        for found in self._all():
+        while True:
+            yield from self.look()
+            if self.is_over:
+                return
+            time.sleep(POLL)
+
+    def look(self, pool: Pool | None = None) -> Iterator[Piece | Note]:
+        """What is new since the last look, without waiting; through another handle on the pool, if one is given."""
+        if pool is not None:
+            self._pool, self._store = pool, pool.store
+        for found in self._new():
             if isinstance(found, Note) or found.stream in self._streams:
                 yield found
 
-    def _all(self) -> Iterator[Piece | Note]:
-        while True:
-            doc = self._read()
-            if doc is not None:
-                yield from self._note_change(doc)
-                if state_of(doc) in (State.DONE, State.ERROR):
-                    return
-            if self._attempt is not None and self._attempt.live:
-                yield from self._listen(self._attempt)
-            time.sleep(POLL)
+    def _new(self) -> Iterator[Piece | Note]:
+        doc = self._read()
+        if doc is not None:
+            yield from self._note_change(doc)
+            if state_of(doc) in (State.DONE, State.ERROR):
+                self.is_over = True
+                return
+        if self._attempt is not None and self._attempt.live:
+            yield from self._listen(self._attempt)
 
     def _read(self) -> Doc | None:
         """The token, when it is time to look at it."""

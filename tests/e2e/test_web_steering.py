@@ -108,3 +108,32 @@ def test_more_tokens_than_a_step_are_changed_with_progress(picas_here: Cli, brow
         page.wait_for_selector("progress, [data-told]", timeout=60_000)
         page.wait_for_selector("text=6000 held", timeout=120_000)
         until("all are held", lambda: counts(picas_here)["held"] == 6000)
+
+
+def test_what_a_token_writes_is_seen_as_it_is_written(picas_here: Cli, browser: Browser) -> None:
+    """Two look on; colours stay, the page is not loaded anew, and at the end all that was written is there."""
+    script = "printf 'begun \\033[31mred\\033[0m\\n'; until [ -e more ]; do sleep 0.1; done; seq 200; echo last >&2; "
+    picas_here.ok("add", "--id", "talks", "--", "bash", "-c", script + "until [ -e end ]; do sleep 0.1; done")
+    with serving(picas_here) as web, page_of(browser) as page, at_work(picas_here):
+        page.goto(f"{web.url}token?id=talks")
+        page.evaluate("window.isTheSamePage = true")
+        page.wait_for_selector("text=talks runs on", timeout=60_000)
+        page.wait_for_selector("pre.log .ansi-red:text-is('red')", timeout=60_000)
+        other = page.context.new_page()
+        other.goto(f"{web.url}token?id=talks")
+        (picas_here.folder / "more").touch()
+        page.wait_for_selector("#log-1:has-text('199')", timeout=60_000)
+        page.wait_for_selector("#log-2:has-text('last')")
+        page.wait_for_function(
+            "(log => log.scrollTop + log.clientHeight > log.scrollHeight - 9)(document.querySelector('#log-1'))"
+        )
+        other.wait_for_selector("#log-1:has-text('begun red')")
+        (picas_here.folder / "end").touch()
+        page.wait_for_selector("#token-resting .state.is-done", timeout=60_000)
+        text = page.locator("#log-1").inner_text()
+        assert text.splitlines() == ["begun red", *map(str, range(1, 201))]
+        assert page.evaluate("window.isTheSamePage")
+        answer = page.request.get(
+            f"{web.url}live/token?id=talks&seen={page.locator('#token-resting').get_attribute('hx-get').partition('seen=')[2]}"
+        )
+        assert answer.status == 204

@@ -25,6 +25,7 @@ from picas.web.live import Live
 from picas.web.login import Logins, Sessions
 from picas.web.site import HERE, Site, site_of, status_of
 from picas.web.slots import Slots
+from picas.web.watching import Watches
 
 __all__ = ["PLACES", "Place", "create_app"]
 
@@ -48,6 +49,7 @@ PLACES: tuple[Place, ...] = (
     Place("/token", token.token),
     Place("/pilots", pilots.pilots),
     Place("/live/pilots", pilots.renewed),
+    Place("/live/token", token.renewed),
     Place("/export", export.export),
     Place("/export", export.export, "POST"),
     Place("/file", files.download),
@@ -107,6 +109,7 @@ def create_app(
             live=live,
             slots=slots,
             changes=changes,
+            watches=Watches(desk),
             logins=Logins(),
             cookie=cookie,
             sessions=sessions,

@@ -22,6 +22,7 @@ from picas.web.desk import Busy, Desk
 from picas.web.live import Live
 from picas.web.login import Logins, Sessions
 from picas.web.slots import Slots
+from picas.web.watching import Watches
 
 __all__ = ["HERE", "Kept", "Site", "link", "site_of", "status_of"]
 
@@ -45,6 +46,7 @@ class Site:
     live: Live
     slots: Slots
     changes: Changes
+    watches: Watches
     logins: Logins
     cookie: str
     sessions: Sessions | None = None

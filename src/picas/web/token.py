@@ -9,24 +9,28 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from picas.errors import NothingMatched, UsageError
+from picas.errors import NothingMatched, PicasError, UsageError
 from picas.explaining import explained
-from picas.lifecycle import Doc, state_of
+from picas.lifecycle import Doc, State, state_of
 from picas.listing import command_line
 from picas.pool import Pool
 from picas.reports.attempts import Attempt, attempts_of
 from picas.tokens import log_names
 from picas.verbs import VERBS, Verb
 from picas.web.ansi import Piece, pieces
+from picas.web.desk import Busy
 from picas.web.files import PICTURES
 from picas.web.site import site_of
+from picas.web.watching import Watch
 
-__all__ = ["SHOWN_BYTES", "token"]
+__all__ = ["SHOWN_BYTES", "renewed", "token"]
 
 SHOWN_BYTES = 128 * 1024
 """Of each stream, from its end."""
 _LARGEST = 32 << 20
 _LARGEST_PICTURE = 8 << 20
+_SAID_ANEW = 15.0
+_LABELS = ("standard output", "standard error")
 _OWN = ("attempts", "_attachments", "_id")
 _SHOWN = ("stderr: ", "attempt ")
 """Of the lines that explain a token, those that say what the page shows in a place of its own."""
@@ -59,21 +63,47 @@ class Token:
 
 async def token(request: Request) -> Response:
     """The page; 404 when there is no such token."""
+    return await _shown(request, "token.html")
+
+
+async def renewed(request: Request) -> Response:
+    """What changes on it; nothing (204) when that is as it was ``seen``. What goes wrong is told above the rest."""
+    try:
+        return await _shown(request, "token_live.html", request.query_params.get("seen", ""))
+    except (PicasError, Busy) as error:
+        site = site_of(request)
+        message = error.message if isinstance(error, PicasError) else str(error)
+        page = site.page(request, "problem.html", sight=await site.live.look(), message=message)
+        page.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"})
+        return page
+
+
+async def _shown(request: Request, template: str, seen: str = "") -> Response:
     site = site_of(request)
     token_id = request.query_params.get("id", "")
     if not token_id:
         raise UsageError("say which token: id")
     sight = await site.live.look()
-    found = await site.desk.do(lambda pool: _read(pool, token_id))
+    found = await site.desk.do(lambda pool: _read(pool, token_id, seen))
+    if found is None:
+        return Response(status_code=204)
+    state, watch = state_of(found.doc), None
+    if state is State.LOCKED:
+        watch = await site.watches.look(token_id)
+    else:
+        site.watches.forget(token_id)
     return site.page(
         request,
-        "token.html",
+        template,
         sight=sight,
         id=token_id,
         doc=found.doc,
-        state=str(state_of(found.doc) or "no token"),
+        seen=_mark(found.doc, found.now),
+        state=str(state or "no token"),
+        is_running=state is State.LOCKED,
+        notes=list(watch.notes) if watch else [],
         lines=found.lines,
-        streams=found.streams,
+        streams=_live(token_id, watch) if watch else found.streams,
         command=command_line(found.doc),
         tries=_timeline(found),
         fields=_fields(found.doc),
@@ -83,23 +113,48 @@ async def token(request: Request) -> Response:
     )
 
 
+def _mark(doc: Doc, now: float) -> str:
+    """Changes when the page does: with each revision, and where it says how long something takes, now and then."""
+    if state_of(doc) in (State.DONE, State.ERROR):
+        return str(doc.get("_rev"))
+    return f"{doc.get('_rev')} {now // _SAID_ANEW:.0f}" if state_of(doc) is not State.LOCKED else ""
+
+
+def _live(token_id: str, watch: Watch) -> list[Stream]:
+    """What a running command has written so far."""
+    names = zip(_LABELS, log_names(token_id), watch.streams.values(), strict=True)
+    return [
+        Stream(
+            label=label,
+            name=name,
+            size=stream.skipped + len(stream.data),
+            text=pieces(_from_line(stream.data, is_cut=stream.skipped > 0).decode("utf-8", "replace")),
+            skipped=stream.skipped,
+        )
+        for label, name, stream in names
+    ]
+
+
 def _verbs(doc: Doc) -> list[Verb]:
     """What can be done to a token as it is."""
     return [verb for verb in VERBS.values() if str(state_of(doc)) in verb.states]
 
 
-def _read(pool: Pool, token_id: str) -> Token:
+def _read(pool: Pool, token_id: str, seen: str) -> Token | None:
+    """What there is to know of a token; None when that is as it was seen."""
     doc = pool.get(token_id)
     if doc is None:
         raise NothingMatched(f"there is no token {token_id}")
     state, now = state_of(doc), pool.store.now()
+    if seen and seen == _mark(doc, now):
+        return None
     return Token(
         doc=doc,
         lines=[line.strip() for line in explained(pool, doc)[1:] if not line.strip().startswith(_SHOWN)],
         streams=[
             stream
-            for label, name in zip(("standard output", "standard error"), log_names(token_id), strict=True)
-            if (stream := _stream(pool, doc, label, name)) is not None
+            for label, name in zip(_LABELS, log_names(token_id), strict=True)
+            if state is not State.LOCKED and (stream := _stream(pool, doc, label, name)) is not None
         ],
         attempts=list(attempts_of(doc, state, now)) if state else [],
         now=now,
@@ -119,12 +174,15 @@ def _stream(pool: Pool, doc: Doc, label: str, name: str) -> Stream | None:
         length += len(chunk)
         kept = (kept + chunk)[-SHOWN_BYTES:]
     skipped = length - len(kept)
-    if skipped:
-        # From the first whole line on, so that no character and no colour is cut in two.
-        cut = kept.find(b"\n") + 1
-        kept, skipped = kept[cut:], skipped + cut
-    text = pieces(kept.decode("utf-8", "replace"))
+    shown = _from_line(kept, is_cut=skipped > 0)
+    skipped += len(kept) - len(shown)
+    text = pieces(shown.decode("utf-8", "replace"))
     return Stream(label=label, name=name, size=length, text=text, skipped=skipped)
+
+
+def _from_line(data: bytes, *, is_cut: bool) -> bytes:
+    """From the first whole line on, so that no character and no colour is cut in two."""
+    return data[data.find(b"\n") + 1 :] if is_cut else data
 
 
 def _timeline(found: Token) -> list[dict[str, Any]]:

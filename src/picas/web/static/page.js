@@ -66,6 +66,21 @@
     }
   }
 
+  // What is being written stays in sight for whoever has the end of it in sight.
+  const isAtEnd = (log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
+  let known = new Set();
+  let atEnd = new Set();
+  function noteEnds() {
+    const logs = [...document.querySelectorAll("[data-follow]")];
+    known = new Set(logs.map((log) => log.id));
+    atEnd = new Set(logs.filter(isAtEnd).map((log) => log.id));
+  }
+  function follow() {
+    for (const log of document.querySelectorAll("[data-follow]")) {
+      if (!known.has(log.id) || atEnd.has(log.id)) log.scrollTop = log.scrollHeight;
+    }
+  }
+
   let silentSince = null;
   function heard(isHeard) {
     const banner = document.getElementById("cut-off");
@@ -80,9 +95,12 @@
   }
 
   document.addEventListener("DOMContentLoaded", renew);
+  document.addEventListener("DOMContentLoaded", follow);
+  document.addEventListener("htmx:before:swap", noteEnds);
   document.addEventListener("htmx:after:swap", renew);
+  document.addEventListener("htmx:after:swap", follow);
   document.addEventListener("htmx:before:request", (event) => {
-    if (document.hidden && event.detail.ctx.sourceElement.id === "live") event.preventDefault();
+    if (document.hidden && event.detail.ctx.sourceElement.matches('[hx-trigger^="every"]')) event.preventDefault();
   });
   document.addEventListener("htmx:before:response", (event) => heard(event.detail.ctx.response.status < 500));
   document.addEventListener("htmx:error", () => heard(false));
