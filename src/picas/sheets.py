@@ -15,8 +15,9 @@ _FORMULAS = tuple("=+-@\t\r\n＝＋－＠")
 def csv_line(values: Sequence[object]) -> str:
     """A line of CSV whose cells no spreadsheet takes for formulas; text that looks like one begins with a quote."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow([_cell(value) for value in values])
-    return buffer.getvalue()
+    # A cell with a carriage return is quoted by it only where lines end in one; unquoted it would begin a line.
+    csv.writer(buffer, lineterminator="\r\n").writerow([_cell(value) for value in values])
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _cell(value: object) -> object:

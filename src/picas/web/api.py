@@ -13,7 +13,7 @@ from picas.explaining import explained
 from picas.lifecycle import Doc
 from picas.listing import token_row
 from picas.pool import Pool
-from picas.web import files, openapi, overview, pilots
+from picas.web import deeds, files, openapi, overview, pilots
 from picas.web.choosing import asked_group
 from picas.web.openapi import Parameter
 from picas.web.query import SORTS, find, query_of
@@ -31,6 +31,8 @@ class Call:
     summary: str
     shape: str
     parameters: tuple[Parameter, ...] = ()
+    writes: bool = False
+    """Whether it is there only where the pool may be changed."""
 
 
 async def pool(request: Request) -> Response:
@@ -77,9 +79,9 @@ async def explain(request: Request) -> Response:
 
 async def document(request: Request) -> Response:
     """This API, described."""
-    del request
-    calls = {call.path: (call.summary, call.shape, call.parameters) for call in CALLS}
-    return JSONResponse(openapi.document(calls))
+    may_write = site_of(request).may_write
+    calls = {call.path: (call.summary, call.shape, call.parameters) for call in CALLS if may_write or not call.writes}
+    return JSONResponse(openapi.document(calls, [deed for deed, _ in deeds.DEEDS] if may_write else []))
 
 
 def _id(request: Request) -> str:
@@ -143,5 +145,13 @@ CALLS: tuple[Call, ...] = (
     ),
     Call(path="/api/v1/pilots", answer=pilots.told, summary="All pilots, and what they hold", shape="Pilots"),
     Call(path="/api/v1/failures", answer=failures, summary="How tokens failed", shape="Failures"),
+    Call(
+        path="/api/v1/change",
+        answer=deeds.change,
+        summary="A change of tokens, and how far it is",
+        shape="Change",
+        parameters=(Parameter("key", "The key of the change.", required=True),),
+        writes=True,
+    ),
     Call(path="/api/v1/openapi.json", answer=document, summary="This description", shape="Document"),
 )

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from picas.errors import PicasError
 from picas.pool import Pool
-from picas.web import api, changing, entrance, export, files, metrics, overview, pilots, steering, token, tokens
+from picas.web import api, changing, deeds, entrance, export, files, metrics, overview, pilots, steering, token, tokens
 from picas.web.changes import Changes
 from picas.web.desk import Busy, Desk
 from picas.web.guard import Guard
@@ -69,7 +69,8 @@ PLACES: tuple[Place, ...] = (
     Place("/logout", entrance.log_out, "POST"),
     Place("/metrics", metrics.metrics),
     Place("/healthz", metrics.health, is_open=True),
-    *(Place(one.path, one.answer) for one in api.CALLS),
+    *(Place(one.path, one.answer, writes=one.writes) for one in api.CALLS),
+    *(Place(deed.path, answer, "POST", writes=True) for deed, answer in deeds.DEEDS),
 )
 """Everything there is, but for the files under ``/static/``. GET changes nothing."""
 

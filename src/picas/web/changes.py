@@ -99,8 +99,11 @@ class Change:
     done: int = 0
     states: Counter[str] = field(default_factory=Counter)
     outcome: Outcome = field(default_factory=Outcome)
-    problem: str = ""
-    hint: str = ""
+    error: PicasError | None = None
+    """Why it failed, or was stopped, if not by somebody."""
+    waits: bool = True
+    """Whether it waits for somebody to agree; ``expect`` is the number of tokens that were already agreed to."""
+    expect: int | None = None
     _marks: dict[str, tuple[str, int]] = field(default_factory=dict)
     _ids: list[str] = field(default_factory=list)
 
@@ -172,19 +175,14 @@ class Changes:
         self._all: OrderedDict[str, Change] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def begin(
-        self, verb: Verb, query: Query, *, priority: int | None = None, words: str = "", back: str = "/tokens"
-    ) -> Change:
-        """Begin to find out which tokens a change is of; it is made when `go` says so."""
+    def begin(self, verb: Verb, query: Query, **given: Any) -> Change:
+        """Begin to find out which tokens a change is of; with ``waits`` it is made when `go` says so.
+
+        Fields of `Change` may be ``given``.
+        """
         self._make_room()
-        change = Change(
-            key=secrets.token_urlsafe(12),
-            verb=verb,
-            query=replace(query, sort="", after="", limit=_LOOK),
-            priority=priority,
-            words=words,
-            back=back,
-        )
+        query = replace(query, sort="", after="", limit=_LOOK)
+        change = Change(key=secrets.token_urlsafe(12), verb=verb, query=query, **given)
         self._all[change.key] = change
         self._start(change, self._look(change))
         return change
@@ -201,7 +199,7 @@ class Changes:
     def go(self, change: Change) -> None:
         """Make it, or go on with it; nothing when that is so already. Conflict when it cannot be made."""
         if change.phase in (Phase.ASKING, Phase.STOPPED):
-            change.phase, change.problem, change.hint = Phase.DOING, "", ""
+            change.phase, change.error = Phase.DOING, None
             self._start(change, self._do(change))
         elif change.phase in (Phase.LOOKING, Phase.FAILED):
             raise Conflict("it is not known yet which tokens are meant")
@@ -250,11 +248,16 @@ class Changes:
                     break
                 after = found.next
                 await asyncio.sleep(_PAUSE)
+            if change.expect not in (None, change.count):
+                raise Conflict(f"{change.count:,} tokens match, and not {change.expect:,}: nothing was done")
         except PicasError as error:
-            _fail(change, Phase.FAILED, error)
+            change.phase, change.error = Phase.FAILED, error
             change.forget()
-        else:
-            change.phase = Phase.ASKING
+            return
+        change.phase = Phase.ASKING
+        if not change.waits:
+            change.phase = Phase.DOING
+            await self._do(change)
 
     async def _do(self, change: Change) -> None:
         log.info("%s of %d tokens, from the page", change.verb.name, change.count)
@@ -264,7 +267,7 @@ class Changes:
                 goes_on = change.count_in(await self._desk.do(change.step))
                 await asyncio.sleep(_PAUSE)
         except PicasError as error:
-            _fail(change, Phase.STOPPED, error)
+            change.phase, change.error = Phase.STOPPED, error
         self._live.changed()
         if not goes_on:
             change.phase = Phase.OVER
@@ -274,10 +277,6 @@ class Changes:
 def _mark(doc: Doc) -> tuple[str, int]:
     """What a token must still be like for a change that was agreed to."""
     return str(state_of(doc)), fence_of(doc)
-
-
-def _fail(change: Change, phase: Phase, error: PicasError) -> None:
-    change.phase, change.problem, change.hint = phase, error.message, error.hint
 
 
 def _too_many(verb: Verb) -> UsageError:

@@ -34,20 +34,34 @@ def first(form: Fields, name: str) -> str:
 
 
 async def json_object(request: Request, known: Mapping[str, type]) -> dict[str, Any]:
-    """An object whose members are of these names and types; none at all is an empty one."""
-    body = await request.body()
+    """An object whose members are of these names and types, lists of text; no body at all is an empty one."""
     try:
-        given = json.loads(body or b"{}")
+        given = json.loads(await request.body() or b"{}")
     except (ValueError, RecursionError):
         raise UsageError("the request is no JSON") from None
     if not isinstance(given, dict):
         raise UsageError("the request is no JSON object")
-    for name, value in given.items():
+    for name in given:
         if name not in known:
             raise UsageError(f"{name!r:.60} is not known here", hint=f"known are {', '.join(sorted(known))}")
-        if type(value) is not known[name]:
-            raise UsageError(f"{name} is to be of type {_TYPES[known[name]]}")
-    return given
+    return {name: _checked(name, value, known[name]) for name, value in given.items()}
+
+
+def _checked(name: str, value: Any, kind: type) -> Any:
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)  # in JSON there is one kind of number
+    if type(value) is not kind:
+        raise UsageError(f"{name} is to be of type {_TYPES[kind]}")
+    texts: list[Any] = value if isinstance(value, list) else [value] if isinstance(value, str) else []
+    for text in texts:
+        if not isinstance(text, str) or not _is_text(text):
+            raise UsageError(f"{name} has something in it that is no text")
+    return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written in UTF-8: half a pair, which JSON lets through, cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 _TYPES = {str: "string", int: "integer", bool: "boolean", list: "array"}

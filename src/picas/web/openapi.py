@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-__all__ = ["Parameter", "document"]
+from picas.stores.steering import DRAIN, STOP
+from picas.verbs import VERBS
+from picas.web.changes import Phase
+
+__all__ = ["Deed", "Parameter", "document"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,37 @@ Calls = Mapping[str, tuple[str, str, tuple[Parameter, ...]]]
 """By path: what a call is for, the shape of its answer, what it takes."""
 
 
-def document(calls: Calls) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Deed:
+    """A call that changes something: what it takes and answers are names of shapes; 202 when it is not over yet."""
+
+    path: str
+    summary: str
+    takes: str
+    shape: str
+    is_long: bool = False
+
+    def told(self) -> dict[str, Any]:
+        """As OpenAPI has it."""
+        good = {"description": "It is done.", "content": _content(self.shape)}
+        later = {"202": good | {"description": "It goes on; ask for it by its key."}} if self.is_long else {}
+        return {
+            "summary": self.summary,
+            "operationId": "post_" + self.path.removeprefix("/api/v1/").replace("/", "_"),
+            "requestBody": {"required": True, "content": _content(self.takes)},
+            "responses": {"200": good, **later, **{code: _problem(w) for code, w in (_PROBLEMS | _REFUSED).items()}},
+        }
+
+
+def document(calls: Calls, deeds: Iterable[Deed] = ()) -> dict[str, Any]:
     """The whole description."""
+    paths: dict[str, dict[str, Any]] = {path: {"get": _operation(path, *told)} for path, told in calls.items()}
+    for deed in deeds:
+        paths.setdefault(deed.path, {})["post"] = deed.told()
     return {
         "openapi": "3.1.0",
         "info": {"title": "picas", "version": version("picas"), "description": "A pool of tokens and its pilots."},
-        "paths": {path: {"get": _operation(path, *told)} for path, told in calls.items()},
+        "paths": paths,
         "components": {
             "schemas": {**_SHAPES, "Error": _ERROR},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -80,6 +109,12 @@ _PROBLEMS = {
     "503": "The pool's database is away, or too much is asked at once: try again later.",
 }
 
+_REFUSED = {
+    "403": "The request came from another page, or from a program without the token.",
+    "409": "It is not as you expected.",
+    "413": "The request is too large.",
+}
+
 
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
@@ -109,17 +144,46 @@ _GROUP = _object(
 )  # fmt: skip
 _ESTIMATE = _object(left=_COUNT, rate=_MAYBE_NUMBER, soonest=_MAYBE_NUMBER, latest=_MAYBE_NUMBER, why_unknown=_TEXT)
 
+_PAUSED = {"oneOf": [{"type": "null"}, _object(by=_TEXT, at=_NUMBER, why=_TEXT)]}
+_WISH = {
+    "verb": {"enum": list(VERBS)}, "priority": {"type": "integer", "minimum": -999_999_999, "maximum": 999_999_999},
+    "ids": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}, "view": _TEXT, "where": _TEXT,
+    "tag": _TEXT, "text": _TEXT, "group": _TEXT, "everything": {"type": "boolean"},
+    "expect": {"type": "integer", "minimum": 0}, "wait": {"type": "boolean"},
+}  # fmt: skip
+
+
+def _closed(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
+    """What is taken: these members and no others."""
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
 _SHAPES: dict[str, Any] = {
     "Document": _OPEN,
     "Lines": _object(lines=_list(_TEXT)),
     "Pool": _object(
         pool=_TEXT, at=_NUMBER, away_since=_MAYBE_NUMBER, why=_TEXT, counts=_COUNTS,
-        paused={"oneOf": [{"type": "null"}, _object(by=_TEXT, at=_NUMBER, why=_TEXT)]},
+        paused=_PAUSED,
         pilots=_object(alive=_COUNT, lost=_COUNT), cores=_object(offered=_NUMBER, busy=_NUMBER),
         estimate=_ESTIMATE,
         designs={"oneOf": [{"type": "null"}, {"type": "object", "additionalProperties": _COUNTS}]},
     ),
     "Tokens": _object(tokens=_list(_OPEN), next=_MAYBE_TEXT, looked_at=_COUNT, is_cut={"type": "boolean"}),
     "Pilots": _object(pilots=_list(_PILOT), is_held_cut={"type": "boolean"}),
+    "Change": _object(
+        key=_TEXT, verb={"enum": list(VERBS)}, phase={"enum": [str(phase) for phase in Phase]}, tokens=_COUNT,
+        meant=_COUNT, states=_OPEN, done=_COUNT, told=_TEXT, error={"oneOf": [{"type": "null"}, _ERROR]},
+        outcome=_object(ended=_COUNT, pending=_COUNT, skipped=_COUNT, conflicts=_COUNT, moved=_COUNT, gone=_COUNT),
+    ),
+    "Wish": _closed(("verb",), **_WISH),
+    "Key": _closed(("key",), key=_TEXT),
+    "Reason": _closed((), why={"type": "string", "maxLength": 500}),
+    "Nothing": _closed(()),
+    "Orders": _closed(
+        ("orders",), orders={"enum": [DRAIN, STOP]}, pilots={"type": "array", "items": _TEXT, "minItems": 1},
+        everything={"type": "boolean"},
+    ),
+    "Paused": _object(paused=_PAUSED),
+    "Told": _object(told=_list(_TEXT)),
     "Failures": _object(groups=_list(_GROUP), looked_at=_COUNT, is_whole={"type": "boolean"}),
 }  # fmt: skip
