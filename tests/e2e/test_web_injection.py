@@ -138,17 +138,17 @@ def places(web: Web, made: list[str]) -> Iterator[str]:
     yield from ("", "tokens?limit=500", "pilots", "login", "pool/pause", "pilots/order?orders=stop", "no/such/place")
     for token_id in made:
         yield "token?" + urlencode({"id": token_id})
-    for payload in PAYLOADS[::4]:
-        asked = urlencode({"where": payload, "tag": payload, "text": payload, "view": payload, "sort": payload})
-        yield f"tokens?{asked}"
-    for payload in PAYLOADS[1::4]:
-        yield "tokens?" + urlencode({"text": payload, "tag": payload})
-    for payload in PAYLOADS[2::4]:
-        yield "token?" + urlencode({"id": payload})
-    for payload in PAYLOADS[3::8]:
-        yield "pilots/order?" + urlencode({"orders": "drain", "pilot": payload})
-        yield "login?" + urlencode({"to": payload})
-    for group in web.ask("GET", "/api/v1/failures", {"Authorization": f"Bearer {web.token}"}).json["groups"][::10]:
+    for number, payload in enumerate(PAYLOADS):
+        asked = [
+            "tokens?" + urlencode({name: payload for name in ("where", "tag", "text", "view", "sort")}),
+            "tokens?" + urlencode({"text": payload, "tag": payload}),
+            "token?" + urlencode({"id": payload}),
+            "pilots/order?" + urlencode({"orders": "drain", "pilot": payload}),
+            "login?" + urlencode({"to": payload}),
+        ]
+        if number % 3 == 0:
+            yield asked[number // 3 % len(asked)]
+    for group in web.ask("GET", "/api/v1/failures", {"Authorization": f"Bearer {web.token}"}).json["groups"][::20]:
         yield f"tokens?group={group['key']}"
 
 

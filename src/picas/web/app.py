@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -130,7 +131,16 @@ def create_app(
 
 def _routes(places: list[Place]) -> list[BaseRoute]:
     routes: list[BaseRoute] = [Route(place.path, place.answer, methods=[place.method]) for place in places]
-    return [*routes, Mount("/static", StaticFiles(directory=HERE / "static"))]
+    return [*routes, Mount("/static", _Static(directory=HERE / "static"))]
+
+
+class _Static(StaticFiles):
+    """Files that browsers keep, asking each time whether they are still the same."""
+
+    def file_response(self, *given: Any, **named: Any) -> Response:
+        response = super().file_response(*given, **named)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 async def _error(request: Request, error: Exception) -> Response:
