@@ -140,7 +140,7 @@ def places(web: Web, made: list[str]) -> Iterator[str]:
         yield "token?" + urlencode({"id": token_id})
     for number, payload in enumerate(PAYLOADS):
         asked = [
-            "tokens?" + urlencode({name: payload for name in ("where", "tag", "text", "view", "sort")}),
+            "tokens?" + urlencode(dict.fromkeys(("where", "tag", "text", "view", "sort"), payload)),
             "tokens?" + urlencode({"text": payload, "tag": payload}),
             "token?" + urlencode({"id": payload}),
             "pilots/order?" + urlencode({"orders": "drain", "pilot": payload}),
