@@ -229,10 +229,16 @@ class Changes:
 
     def _start(self, change: Change, work: Coroutine[Any, Any, None]) -> None:
         task = self._tasks[change.key] = asyncio.create_task(work)
-        task.add_done_callback(lambda _: self._tasks.pop(change.key, None) if self._is_last(change, task) else None)
+        task.add_done_callback(lambda done: self._ended(change, done))
 
-    def _is_last(self, change: Change, task: asyncio.Task[None]) -> bool:
-        return self._tasks.get(change.key) is task
+    def _ended(self, change: Change, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(change.key) is task:
+            del self._tasks[change.key]
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            log.error("changing tokens from the page", exc_info=fault)
+            change.phase = Phase.STOPPED if change.phase is Phase.DOING else Phase.FAILED
+            change.error = PicasError(f"this is a fault of picas: {type(fault).__name__}")
 
     async def _look(self, change: Change) -> None:
         after: str = ""
