@@ -70,6 +70,21 @@ def test_who_leaves_or_is_lost_is_said(picas_here: Cli) -> None:
         (picas_here.folder / "go").touch()
 
 
+def test_where_the_pool_may_be_changed_a_pilot_is_drained_from_its_row(picas_here: Cli) -> None:
+    picas_here.ok("add", "--", "sh", "-c", _WAITS)
+    with serving(picas_here, "--write") as web, piloted(picas_here, "--cores", "1"):
+        web.log_in()
+        until("it is busy", lambda: [one["busy"] for one in pilots(web)] == [1], 30.0)
+        name = pilots(web)[0]["id"]
+        until("its row is there", lambda: name in shown(web), 10.0)
+        (drain, _) = re.findall(r'href="(/pilots/order[^"]*pilot=[^"]*)"', shown(web))
+        assert name in web.get(drain).text
+        headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+        assert web.ask("POST", "/pilots/order", headers, drain.partition("?")[2].encode()).status == 303
+        until("it drains", lambda: '<span class="tag">drains</span>' in shown(web), 30.0)
+        (picas_here.folder / "go").touch()
+
+
 def test_autopilots_are_apart_and_hold_nothing(picas_here: Cli) -> None:
     with connect(str(picas_here.folder / "picas.db")) as pool:
         record = PilotRecord(
