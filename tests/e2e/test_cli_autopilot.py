@@ -11,7 +11,7 @@ import pytest
 
 from support.cli import Cli
 from support.daemons import until
-from support.fake_slurm import FakeSlurm
+from support.fake_systems import FakeSystem
 
 CONFIG = """
 [site.here]
@@ -132,15 +132,14 @@ def test_the_tutorial_two_kinds_on_one_slurm(picas: Cli, tmp_path: Path) -> None
     )
     picas.ok("add", "--range", "1-100", "--tag", "width=single", "--", "true")
     picas.ok("add", "--range", "1-30", "--tag", "width=four", "--requires", "cores=4", "--", "true")
-    fake = FakeSlurm(tmp_path / "slurm", runs=True)
-    try:
+    with FakeSystem(tmp_path / "slurm", "slurm", runs=True) as fake:
         said = picas.ok("autopilot", "plan", "auto.toml", PATH=fake.path()).out
         # As the page has it.
         assert said in page.replace("    spider/", "spider/")
         answer = picas.ok("autopilot", "run", "--once", "auto.toml", PATH=fake.path())
         assert "spider/single: submitted 10: 100 tokens are ready, one pilot for each 10" in answer.err
         assert "spider/four: submitted 5: 30 tokens are ready" in answer.err
-        scripts = [job["script"] for job in fake.jobs.values()]
+        scripts = [job.script for job in fake.jobs.values()]
         assert sum("--cpus-per-task=4" in script and "--view=four/todo" in script for script in scripts) == 5
         assert all("#SBATCH --account=astro\n" in script for script in scripts)
         until("all is done", lambda: '"done":130' in picas.ok("status", "-o", "json").out.replace(" ", ""), 150)
@@ -150,5 +149,3 @@ def test_the_tutorial_two_kinds_on_one_slurm(picas: Cli, tmp_path: Path) -> None
         assert len(fake.jobs) == 15
         picas.ok("pilot", "stop", "--all")
         until("no pilot is left", lambda: not _has_pilots(picas), 60)
-    finally:
-        fake.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.cli import Cli
-from support.fake_slurm import FakeSlurm
+from support.fake_systems import FakeSystem
 from support.pilots import until
 
 
@@ -35,11 +35,10 @@ def here(picas_here: Cli) -> Cli:
 
 
 @pytest.fixture
-def fake(here: Cli, tmp_path: Path) -> Iterator[FakeSlurm]:
-    made = FakeSlurm(tmp_path / "slurm")
-    here.environ["PATH"] = made.path()
-    yield made
-    made.close()
+def fake(here: Cli, tmp_path: Path) -> Iterator[FakeSystem]:
+    with FakeSystem(tmp_path / "slurm", "slurm") as made:
+        here.environ["PATH"] = made.path()
+        yield made
 
 
 def test_four_jobs_of_this_machine_do_fifty_tokens(here: Cli) -> None:
@@ -69,7 +68,7 @@ def test_pilots_are_listed_once_and_told_to_end(here: Cli) -> None:
     until("both have ended", lambda: rows(here) == [], 60)
 
 
-def test_a_dry_run_prints_a_script_and_submits_nothing(here: Cli, fake: FakeSlurm) -> None:
+def test_a_dry_run_prints_a_script_and_submits_nothing(here: Cli, fake: FakeSystem) -> None:
     answer = here.ok(
         "pilot", "submit", "slurm", "-n", "10", "--cores", "4", "--time", "4h", "--queue", "short", "--dry-run",
         "--view", "Wide/todo", "--offer", "licence=2", "--max-scrub", "1", "--", "--account=proj", "--qos", "low",
@@ -89,10 +88,10 @@ def test_a_dry_run_prints_a_script_and_submits_nothing(here: Cli, fake: FakeSlur
     assert not state_folder(here).exists()
 
 
-def test_jobs_are_listed_until_they_have_a_pilot(here: Cli, fake: FakeSlurm) -> None:
+def test_jobs_are_listed_until_they_have_a_pilot(here: Cli, fake: FakeSystem) -> None:
     ids = here.ok("pilot", "submit", "slurm", "-n", "4").out.split()
     assert ids == ["1", "2", "3", "4"]
-    names = {job["name"] for job in fake.jobs.values()}
+    names = {job.name for job in fake.jobs.values()}
     assert len(names) == 4
     fake.set("2", state="RUNNING", node="n7", reason="None")
     fake.set("3", reason="JobHeldUser")
@@ -116,7 +115,7 @@ def test_jobs_are_listed_until_they_have_a_pilot(here: Cli, fake: FakeSlurm) -> 
 
 
 def test_a_job_that_nobody_knows_is_gone_in_time_though_each_listing_is_a_program_of_its_own(
-    here: Cli, fake: FakeSlurm
+    here: Cli, fake: FakeSystem
 ) -> None:
     here.ok("pilot", "submit", "slurm")
     fake.forget("1", accounts=True)
@@ -126,11 +125,12 @@ def test_a_job_that_nobody_knows_is_gone_in_time_though_each_listing_is_a_progra
     assert last["absent"] > 0
     journal.write_text(journal.read_text() + json.dumps({**last, "absent": last["absent"] - 200}) + "\n")
     assert [row["state"] for row in rows(here)] == ["gone"]
-    fake.set("1", state="RUNNING", queue="yes")
+    fake.set("1", state="RUNNING")
+    fake.show("1")
     assert [row["state"] for row in rows(here)] == ["gone"]
 
 
-def test_a_batch_system_that_is_away_is_a_line_and_no_failure(here: Cli, fake: FakeSlurm) -> None:
+def test_a_batch_system_that_is_away_is_a_line_and_no_failure(here: Cli, fake: FakeSystem) -> None:
     here.ok("pilot", "submit", "slurm")
     fake.tell(squeue="fail")
     answer = here.ok("pilot", "ls")
@@ -139,7 +139,7 @@ def test_a_batch_system_that_is_away_is_a_line_and_no_failure(here: Cli, fake: F
     assert answer.err.count("\n") == 1
 
 
-def test_what_was_refused(here: Cli, fake: FakeSlurm) -> None:
+def test_what_was_refused(here: Cli, fake: FakeSystem) -> None:
     fake.tell(sbatch="limit")
     answer = here("pilot", "submit", "slurm", "-n", "3")
     assert (answer.code, answer.out) == (9, "")
@@ -147,7 +147,7 @@ def test_what_was_refused(here: Cli, fake: FakeSlurm) -> None:
     assert rows(here) == []
 
 
-def test_a_controller_that_is_away_or_loses_an_answer(here: Cli, fake: FakeSlurm) -> None:
+def test_a_controller_that_is_away_or_loses_an_answer(here: Cli, fake: FakeSystem) -> None:
     fake.tell(sbatch="garbage")
     answer = here.ok("pilot", "submit", "slurm")
     assert answer.out == "1\n", "the job is there: it was found by its name"
@@ -160,7 +160,7 @@ def test_a_controller_that_is_away_or_loses_an_answer(here: Cli, fake: FakeSlurm
     assert "was submitted is not known: look for a job of that name" in answer.err.splitlines()[-1]
 
 
-def test_an_array(here: Cli, fake: FakeSlurm) -> None:
+def test_an_array(here: Cli, fake: FakeSystem) -> None:
     answer = here.ok("pilot", "submit", "slurm", "-n", "3", "--array")
     assert answer.out.split() == ["1_1", "1_2", "1_3"]
     assert fake.calls("sbatch")[0] == ["--parsable", "--array=1-3"]
@@ -187,7 +187,7 @@ def test_an_array(here: Cli, fake: FakeSlurm) -> None:
         (("slurm", "--folder", "a\nb"), 2, "the folder for output"),
     ],
 )
-def test_bad_input_is_one_line(here: Cli, fake: FakeSlurm, words: tuple[str, ...], code: int, said: str) -> None:
+def test_bad_input_is_one_line(here: Cli, fake: FakeSystem, words: tuple[str, ...], code: int, said: str) -> None:
     answer = here("pilot", "submit", *words)
     assert answer.code == code, answer
     assert said in answer.err

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,30 +13,36 @@ from pathlib import Path
 
 import pytest
 
+from picas.pool import connect
 from support.cli import Cli
-from support.fake_slurm import FakeSlurm
+from support.fake_systems import SYSTEMS, FakeSystem
 
 CONFIG = """
 [site.cluster]
-system = "slurm"
+system = "{system}"
 max = 3
 
 [site.cluster.kind.k]
 max = 3
 """
 
+SUBMIT = {"slurm": "picas.schedulers.slurm:Slurm.submit", "local": "picas.schedulers.local:Local.submit"}
 POINTS = {
     "before it is written down": ("picas.autopilot.journal:Journal.write", "before", 1),
-    "written down, not submitted": ("picas.schedulers.slurm:Slurm.submit", "before", 1),
-    "submitted, not written down": ("picas.schedulers.slurm:Slurm.submit", "after", 1),
+    "written down, not submitted": ("submit", "before", 1),
+    "submitted, not written down": ("submit", "after", 1),
     "before the id is written down": ("picas.autopilot.journal:Journal.write", "before", 2),
     "in the middle of writing": ("picas.files:write_new", "before", 2),
     "written, not yet in its place": ("picas.files:write_new", "after", 2),
     "after the id was written down": ("picas.autopilot.journal:Journal.write", "after", 2),
-    "the second job submitted": ("picas.schedulers.slurm:Slurm.submit", "after", 2),
-    "the third job submitted": ("picas.schedulers.slurm:Slurm.submit", "after", 3),
+    "the second job submitted": ("submit", "after", 2),
+    "the third job submitted": ("submit", "after", 3),
     "all done": ("picas.autopilot.site:SiteAutopilot.announce", "after", 2),
 }
+OTHERS = [system for system in (*SYSTEMS, "local") if system != "slurm"]
+FIRST = "submitted, not written down"
+CASES = [*[("slurm", point) for point in POINTS], *[(system, FIRST) for system in OTHERS]]
+SOAKS = [pytest.param(system, point, marks=pytest.mark.soak) for system in OTHERS for point in POINTS if point != FIRST]
 
 KILLED = """
 import importlib, os, signal, sys
@@ -61,81 +70,110 @@ sys.exit(main(["autopilot", "run", "auto.toml", "--once"]))
 """
 
 
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSlurm]:
-    made = FakeSlurm(tmp_path / "slurm")
-    yield made
-    made.close()
+class Cluster:
+    """A pool with twenty tokens, a configuration for three pilots, and what a system has of their jobs."""
+
+    def __init__(self, folder: Path, system: str, fake: FakeSystem | None) -> None:
+        self.fake = fake
+        self.system = system
+        (folder / "auto.toml").write_text(CONFIG.format(system=system))
+        path = fake.path() if fake else os.environ["PATH"]
+        self.picas = Cli(folder, XDG_STATE_HOME=str(folder / "state"), PATH=path)
+        with connect(str(folder / "picas.db"), create=True) as pool:
+            pool.add({"command": "exec sleep 600"} for _ in range(20))
+
+    @property
+    def jobs(self) -> dict[str, str]:
+        """The names of all jobs there have been, by their ids."""
+        if self.fake:
+            return {job_id: job.name for job_id, job in self.fake.jobs.items()}
+        records = self.picas.folder.glob("state/picas/local/*/*/job.json")
+        return {path.parent.name: json.loads(path.read_text())["name"] for path in records}
+
+    @property
+    def journal(self) -> Path:
+        return next(self.picas.folder.glob("state/picas/autopilot/*.json"))
+
+    def half_a_minute_later(self) -> None:
+        with contextlib.suppress(StopIteration):
+            values = json.loads(self.journal.read_text())
+            values["tried_at"] = values["looked_at"] = values["tried_at"] - 31
+            self.journal.write_text(json.dumps(values))
+
+    def close(self) -> None:
+        """End what really runs."""
+        for path in self.picas.folder.glob("state/picas/local/*/*/stat"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(path.read_text().split()[0]), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def cluster_of(folder: Path, system: str) -> Iterator[Cluster]:
+    with contextlib.ExitStack() as stack:
+        fake = None if system == "local" else stack.enter_context(FakeSystem(folder / "programs", system))
+        made = Cluster(folder, system, fake)
+        stack.callback(made.close)
+        yield made
 
 
 @pytest.fixture
-def picas(tmp_path: Path, fake: FakeSlurm) -> Cli:
-    (tmp_path / "auto.toml").write_text(CONFIG)
-    made = Cli(tmp_path, XDG_STATE_HOME=str(tmp_path / "state"), PATH=fake.path())
-    made.ok("init")
-    made.ok("add", "--range", "1-20", "--", "true")
-    return made
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster_of(tmp_path, "slurm") as made:
+        yield made
 
 
-def _journal(picas: Cli) -> Path:
-    return next((picas.folder / "state" / "picas" / "autopilot").glob("*.json"))
+@pytest.mark.parametrize(("system", "point"), [*CASES, *SOAKS])
+def test_its_jobs_are_found_again_and_none_is_made_twice(tmp_path: Path, system: str, point: str) -> None:
+    with cluster_of(tmp_path, system) as cluster:
+        where, when, nth = POINTS[point]
+        where = where if where != "submit" else SUBMIT.get(system, "picas.schedulers.batch:Batch.submit")
+        picas = cluster.picas
+        argv = [sys.executable, "-c", KILLED, where, when, str(nth)]
+        killed = subprocess.run(argv, cwd=picas.folder, env=picas.environ, capture_output=True, timeout=60)
+        assert killed.returncode == -9, killed.stderr.decode()
+
+        before = set(cluster.jobs)
+        for _ in range(2):
+            cluster.half_a_minute_later()
+            answer = picas("autopilot", "run", "auto.toml", "--once")
+            assert answer.code == 0, answer
+        entries = json.loads(cluster.journal.read_text())["jobs"].values()
+        jobs = cluster.jobs
+        assert before <= set(jobs)
+        # Each job is in the journal with its id, and there are no more than max, those in doubt among them.
+        assert set(jobs.items()) == {(entry["id"], entry["name"]) for entry in entries if entry["id"]}
+        assert len(jobs) <= 3
+        assert len(entries) == 3
+        assert cluster.journal.stat().st_mode & 0o777 == 0o600
 
 
-def _half_a_minute_later(picas: Cli) -> None:
-    path = next((picas.folder / "state" / "picas" / "autopilot").glob("*.json"), None)
-    if path is not None:
-        values = json.loads(path.read_text())
-        values["tried_at"] = values["looked_at"] = values["tried_at"] - 31
-        path.write_text(json.dumps(values))
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_without_its_journal_it_finds_all_its_jobs_by_their_names(tmp_path: Path, system: str) -> None:
+    with cluster_of(tmp_path, system) as cluster:
+        cluster.picas.ok("autopilot", "run", "auto.toml", "--once")
+        assert len(cluster.jobs) == 3
+        cluster.journal.unlink()
+        answer = cluster.picas.ok("autopilot", "run", "auto.toml", "--once")
+        assert len(cluster.jobs) == 3
+        assert answer.err.count("adopted job") == 3
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_its_jobs_are_found_again_and_none_is_made_twice(picas: Cli, fake: FakeSlurm, point: str) -> None:
-    where, when, nth = POINTS[point]
-    argv = [sys.executable, "-c", KILLED, where, when, str(nth)]
-    killed = subprocess.run(argv, cwd=picas.folder, env=picas.environ, capture_output=True, timeout=60)
-    assert killed.returncode == -9, killed.stderr.decode()
-
-    # A pilot of such a job that starts at once is one of ours all the same.
-    before = set(fake.jobs)
-    for _ in range(2):
-        _half_a_minute_later(picas)
-        answer = picas("autopilot", "run", "auto.toml", "--once")
-        assert answer.code == 0, answer
-    entries = json.loads(_journal(picas).read_text())["jobs"].values()
-    jobs = fake.jobs
-    assert before <= set(jobs)
-    # Each job is in the journal with its id, and there are no more than max, those in doubt among them.
-    assert {job["name"] for job in jobs.values()} == {entry["name"] for entry in entries if entry["id"]}
-    assert set(jobs) == {entry["id"] for entry in entries if entry["id"]}
-    assert len(jobs) <= 3
-    assert len(entries) == 3
-    assert _journal(picas).stat().st_mode & 0o777 == 0o600
-
-
-def test_without_its_journal_it_finds_all_its_jobs_by_their_names(picas: Cli, fake: FakeSlurm) -> None:
-    picas.ok("autopilot", "run", "auto.toml", "--once")
-    assert len(fake.jobs) == 3
-    _journal(picas).unlink()
-    answer = picas.ok("autopilot", "run", "auto.toml", "--once")
-    assert len(fake.jobs) == 3
-    assert answer.err.count("adopted job") == 3
-
-
-def test_an_answer_that_was_lost_is_no_second_job(picas: Cli, fake: FakeSlurm) -> None:
-    fake.tell(sbatch="garbage")
-    answer = picas("autopilot", "run", "auto.toml", "--once")
+def test_an_answer_that_was_lost_is_no_second_job(cluster: Cluster) -> None:
+    assert cluster.fake
+    cluster.fake.tell(sbatch="garbage")
+    answer = cluster.picas("autopilot", "run", "auto.toml", "--once")
     assert answer.code == 9
     assert "it is not known whether job" in answer.err
-    assert len(fake.jobs) == 1
-    fake.tell(sbatch="")
-    _half_a_minute_later(picas)
-    picas.ok("autopilot", "run", "auto.toml", "--once")
-    assert len(fake.jobs) == 3
-    assert len(fake.calls("sbatch")) == 3
+    assert len(cluster.jobs) == 1
+    cluster.fake.tell(sbatch="")
+    cluster.half_a_minute_later()
+    cluster.picas.ok("autopilot", "run", "auto.toml", "--once")
+    assert len(cluster.jobs) == 3
+    assert len(cluster.fake.calls("sbatch")) == 3
 
 
-def test_two_do_not_act_for_one_site_on_one_machine(picas: Cli, fake: FakeSlurm) -> None:
+def test_two_do_not_act_for_one_site_on_one_machine(cluster: Cluster) -> None:
+    picas = cluster.picas
     argv = picas.argv(["autopilot", "run", "auto.toml"])
     first = subprocess.Popen(argv, cwd=picas.folder, env=picas.environ, stderr=subprocess.PIPE)
     assert first.stderr is not None
@@ -150,4 +188,4 @@ def test_two_do_not_act_for_one_site_on_one_machine(picas: Cli, fake: FakeSlurm)
         first.terminate()
         assert first.wait(10) == 0
         first.stderr.close()
-    assert len(fake.jobs) <= 3
+    assert len(cluster.jobs) <= 3

@@ -16,7 +16,7 @@ from picas.schedulers.base import JobSpec
 from picas.schedulers.local import Local
 from picas.schedulers.template import Template, render
 from support.cli import Cli
-from support.fake_slurm import FakeSlurm
+from support.fake_systems import FakeSystem
 from support.pilots import until
 
 TEMPLATE = Template(
@@ -32,6 +32,8 @@ PAYLOADS = [
     '" ; touch canary ; "', "a\ntouch canary", "a\n#SBATCH --wrap=x", "a\rtouch canary", "\\", "${IFS}", "{name}", "%j",
     "-o", "--output=/x", "#$ -o x", "> canary", "*",
 ]  # fmt: skip
+
+OPTIONS = ("--queue", "--folder", "--workdir", "--attach", "--view", "--retry-on", "--memory", "--time")
 
 TEXT = st.text(max_size=20) | st.sampled_from(
     [
@@ -103,20 +105,19 @@ def test_s3_a_shell_that_runs_a_script_runs_nothing_else(tmp_path: Path, payload
 
 def test_s3_s2_options_of_the_command_line(tmp_path: Path) -> None:
     """S3: what looks like commands stands in each option of ``picas pilot submit``. No job has another option by it."""
-    fake = FakeSlurm(tmp_path / "slurm")
-    picas = Cli(tmp_path, PATH=fake.path())
-    picas.ok("init")
-    plain = picas.ok("pilot", "submit", "slurm", "--dry-run").out
-    for payload in PAYLOADS[::4]:
-        for option in ("--queue", "--folder", "--workdir", "--attach", "--view", "--retry-on", "--memory", "--time"):
-            answer = picas("pilot", "submit", "slurm", "--dry-run", f"{option}={payload}")
-            assert answer.code in (0, 2), answer
-            if answer.code == 0:
-                assert _directives(answer.out) - _directives(plain) <= (
-                    {"--partition"} if option == "--queue" else set()
-                )
-    assert fake.calls("sbatch") == []
-    assert not list(tmp_path.glob("canary*"))
+    with FakeSystem(tmp_path / "slurm", "slurm") as fake:
+        picas = Cli(tmp_path, PATH=fake.path())
+        picas.ok("init")
+        plain = picas.ok("pilot", "submit", "slurm", "--dry-run").out
+        for payload in PAYLOADS[::4]:
+            for option in OPTIONS:
+                answer = picas("pilot", "submit", "slurm", "--dry-run", f"{option}={payload}")
+                assert answer.code in (0, 2), answer
+                if answer.code == 0:
+                    allowed = {"--partition"} if option == "--queue" else set()
+                    assert _directives(answer.out) - _directives(plain) <= allowed
+        assert fake.calls("sbatch") == []
+        assert not list(tmp_path.glob("canary*"))
 
 
 def _directives(script: str) -> set[str]:

@@ -15,10 +15,17 @@ import pytest
 
 from support.cli import Cli
 from support.couchdb_server import CouchServer
-from support.fake_slurm import FakeSlurm
+from support.fake_systems import FakeSystem
 from support.pilots import until
 
 CANARY = "canary-Zx81%2F"
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[FakeSystem]:
+    """A pretended Slurm whose jobs really run, with the environment that ``sbatch`` had."""
+    with FakeSystem(tmp_path / "slurm", "slurm", runs=True) as fake:
+        yield fake
 
 
 @contextmanager
@@ -52,10 +59,9 @@ def files_with(folder: Path, needle: str) -> list[str]:
     return [str(path) for path in folder.rglob("*") if path.is_file() and needle.encode() in path.read_bytes()]
 
 
-def test_s4_s5_a_password_that_is_nowhere_safe_is_not_submitted(tmp_path: Path) -> None:
+def test_s4_s5_a_password_that_is_nowhere_safe_is_not_submitted(tmp_path: Path, slurm: FakeSystem) -> None:
     """S4, S5: the password is in a variable alone. Nothing is submitted, and one line says what to do."""
-    fake = FakeSlurm(tmp_path / "slurm")
-    picas = Cli(tmp_path, PATH=fake.path())
+    picas = Cli(tmp_path, PATH=slurm.path())
     for environ in (
         {"PICAS_POOL": f"couchdb://me:{CANARY}@127.0.0.1:1/db"},
         {"PICAS_POOL": "couchdb://me@127.0.0.1:1/db", "PICAS_PASSWORD": CANARY},
@@ -68,22 +74,20 @@ def test_s4_s5_a_password_that_is_nowhere_safe_is_not_submitted(tmp_path: Path) 
             assert "a job would not find the pool's password" in answer.err
             assert CANARY not in answer.out + answer.err
             assert seen == []
-    assert fake.calls("sbatch") == []
+    assert slurm.calls("sbatch") == []
     assert files_with(tmp_path, CANARY) == []
 
 
-def test_s4_s5_a_password_in_the_configuration_file_stays_there(tmp_path: Path, couchdb_server: CouchServer) -> None:
-    """S4, S5: pilots on a pool with a password do their work. It is in no command line, script, output or variable.
-
-    The jobs really run, as Slurm would run them: with the environment that ``sbatch`` had.
-    """
+def test_s4_s5_a_password_in_the_configuration_file_stays_there(
+    tmp_path: Path, couchdb_server: CouchServer, slurm: FakeSystem
+) -> None:
+    """S4, S5: pilots on a pool with a password do their work. It is in no command line, script, output or variable."""
     if not couchdb_server.admin:
         pytest.skip("the server has no administrator, and so no password")
     secret = couchdb_server.password
-    fake = FakeSlurm(tmp_path / "slurm", runs=True)
     address = couchdb_server.address(couchdb_server.database("s4"))
     bare = address.replace(f":{secret}@", "@")
-    picas = Cli(tmp_path, PATH=fake.path(), PICAS_POOL=bare)
+    picas = Cli(tmp_path, PATH=slurm.path(), PICAS_POOL=bare)
     try:
         picas.ok("init", stdin=f"{secret}\n")
         picas.ok("add", "--range", "1-10", "--", "env; cat /proc/$PPID/cmdline")
@@ -91,34 +95,35 @@ def test_s4_s5_a_password_in_the_configuration_file_stays_there(tmp_path: Path, 
             picas.ok("pilot", "submit", "slurm", "-n", "2", PICAS_PASSWORD=secret)
             until("all are done", lambda: json.loads(picas.ok("status", "-o", "json").out)["counts"]["done"] == 10, 60)
         assert seen == []
-        assert len(fake.jobs) == 2
+        assert len(slurm.jobs) == 2
         logs = "".join(picas.ok("logs", doc).out for doc in picas.ok("ls", "done", "-o", "id").out.split())
         assert "PICAS_TOKEN_ID" in logs
         assert secret not in logs
         # All that sbatch was told and given, the scripts, the output of the jobs, and what picas keeps.
+        assert secret not in slurm.told()
         assert files_with(tmp_path, secret) == []
     finally:
-        fake.close()
         picas("pool", "drop", "--yes")
 
 
-def test_s5_an_address_with_its_password_in_a_private_file(tmp_path: Path, couchdb_server: CouchServer) -> None:
+def test_s5_an_address_with_its_password_in_a_private_file(
+    tmp_path: Path, couchdb_server: CouchServer, slurm: FakeSystem
+) -> None:
     """S5: the address and the password are in a file that only the user can read. Jobs read it themselves."""
     if not couchdb_server.admin:
         pytest.skip("the server has no administrator, and so no password")
-    fake = FakeSlurm(tmp_path / "slurm", runs=True)
     file = tmp_path / "picas.toml"
     file.write_text(f'pool = "{couchdb_server.address(couchdb_server.database("s5"))}"')
     file.chmod(0o600)
-    picas = Cli(tmp_path, PATH=fake.path())
+    picas = Cli(tmp_path, PATH=slurm.path())
     try:
         picas.ok("init")
         picas.ok("add", "--range", "1-10", "--", "true")
         picas.ok("pilot", "submit", "slurm")
         until("all are done", lambda: json.loads(picas.ok("status", "-o", "json").out)["counts"]["done"] == 10, 60)
+        assert couchdb_server.password not in slurm.told()
         assert files_with(tmp_path, couchdb_server.password) == [str(file)]
     finally:
-        fake.close()
         picas("pool", "drop", "--yes")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,20 +36,25 @@ ENDS: list[tuple[dict[str, str], JobState, int | None]] = [
 
 class TestOnAFake(SchedulerSuite):
     @pytest.fixture
-    def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        return rig_of(
+    def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+        with rig_of(
             dirac.make(),
             tmp_path,
             monkeypatch,
-            submit="dirac-wms-job-submit",
-            queue="dirac-wms-job-status",
-            accounts="",
-            cancel="dirac-wms-job-kill",
             states=[({"Status": word}, JobState[state]) for word, state in STATES.items()],
             ends=ENDS,
             unknown={"Status": "Melted"},
             quoted="'Melted'",
-        )
+        ) as made:
+            yield made
+
+    @pytest.mark.parametrize("mode", ["fail", "hang", "garbage", "partial", "empty"])
+    def test_jobs_whose_names_are_not_told_are_not_passed_over(self, rig: Rig, mode: str) -> None:
+        """Names are told by a command of their own: a job that it leaves out may be the one that is looked for."""
+        rig.start(3)
+        with rig.told("dirac-wms-job-attributes", mode), pytest.raises(SchedulerAway):
+            rig.scheduler.find("picas-a-")
+        assert len(rig.scheduler.find("picas-a-")) == 3
 
 
 def test_a_status_between_lines_of_a_log() -> None:

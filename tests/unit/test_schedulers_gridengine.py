@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,15 +110,11 @@ ENDS = [
 
 class TestOnAFake(SchedulerSuite):
     @pytest.fixture
-    def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        return rig_of(
+    def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+        with rig_of(
             gridengine.make(),
             tmp_path,
             monkeypatch,
-            submit="qsub",
-            queue="qstat",
-            accounts="qacct",
-            cancel="qdel",
             states=[
                 ({"state": word, "queue": "all.q@n1" if state is JobState.RUNNING else ""}, state)
                 for state, words in STATES.items()
@@ -126,7 +123,8 @@ class TestOnAFake(SchedulerSuite):
             ends=ENDS,
             unknown={"state": "rX"},
             quoted="'rX'",
-        )
+        ) as made:
+            yield made
 
 
 def test_the_queue_as_captured() -> None:

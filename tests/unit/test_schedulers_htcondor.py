@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,11 @@ ENDS: list[tuple[dict[str, Any], JobState, int | None]] = [
 
 class TestOnAFake(SchedulerSuite):
     @pytest.fixture
-    def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        return rig_of(
+    def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+        with rig_of(
             htcondor.make(),
             tmp_path,
             monkeypatch,
-            submit="condor_submit",
-            queue="condor_q",
-            accounts="condor_history",
-            cancel="condor_rm",
             states=[
                 ({"JobStatus": 1}, JobState.PENDING),
                 ({"JobStatus": 2}, JobState.RUNNING),
@@ -73,7 +70,8 @@ class TestOnAFake(SchedulerSuite):
             unknown={"JobStatus": 9},
             quoted="'9'",
             strangers=("", "-all", "1", "1.0;2", "1.0 2.0", "ann", "1.0\n"),
-        )
+        ) as made:
+            yield made
 
 
 def test_the_queue() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from picas.errors import UsageError
+from picas.schedulers import local as module
 from picas.schedulers.base import JobSpec, JobState, SchedulerAway
 from picas.schedulers.local import Local
 from support.pilots import until
@@ -78,6 +79,31 @@ def test_a_job_that_is_told_to_end(local: Local, spec: JobSpec, tmp_path: Path) 
     assert local.status([job])[job].exit_code == 0
     assert local.find("picas-a") == []
     local.cancel([job])
+
+
+def test_a_job_that_is_told_to_end_before_it_has_begun_does_not_begin(
+    local: Local, spec: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal finds the shell alone, which takes no notice of it."""
+    began = module._start
+
+    def told_first(place: Path, output: Path) -> None:
+        (place / "cancelled").touch()
+        began(place, output)
+
+    monkeypatch.setattr(module, "_start", told_first)
+    job = local.submit(shell(spec, f"touch {tmp_path}/ran; exec sleep 60"))
+    assert ended(local, job) is JobState.CANCELLED
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_job_that_is_told_to_end_as_soon_as_it_is_submitted_ends(local: Local, spec: JobSpec) -> None:
+    """Wherever its shell is by then."""
+    jobs = []
+    for _ in range(20):
+        jobs.append(local.submit(shell(spec, "exec sleep 600")))
+        local.cancel(jobs[-1:])
+    assert {ended(local, job) for job in jobs} == {JobState.CANCELLED}
 
 
 def test_a_job_that_was_killed_with_its_shell_is_gone(local: Local, spec: JobSpec, tmp_path: Path) -> None:

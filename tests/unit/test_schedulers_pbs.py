@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 from picas.schedulers import pbs
 from picas.schedulers.base import JobSpec, JobState, SchedulerAway, SchedulerError
 from picas.schedulers.commands import Answer
-from support.fake_systems import FakeBatch
 from support.scheduler_suite import Rig, SchedulerSuite, rig_of
 
 RUNNING = """{
@@ -76,20 +76,17 @@ ENDS: list[tuple[dict[str, Any], JobState, int | None]] = [
 
 class TestOnAFake(SchedulerSuite):
     @pytest.fixture
-    def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-        return rig_of(
+    def rig(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+        with rig_of(
             pbs.make(),
             tmp_path,
             monkeypatch,
-            submit="qsub",
-            queue="qstat",
-            accounts="qstat",
-            cancel="qdel",
             states=[({"job_state": word}, JobState[state]) for word, state in STATES.items()],
             ends=[({"job_state": "F", **said}, state, code) for said, state, code in ENDS],
             unknown={"job_state": "Z"},
             quoted="'Z'",
-        )
+        ) as made:
+            yield made
 
     def test_a_server_without_history(self, rig: Rig) -> None:
         """``qstat -x`` then says so, with exit code 0 and no jobs: those that left the queue are gone after a while."""
@@ -140,10 +137,10 @@ def test_an_unknown_state_is_quoted() -> None:
 
 def test_a_job_is_the_same_by_its_number_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``qsub`` may name the server in another way than ``qstat`` does."""
-    fake = FakeBatch(tmp_path / "pbs", "pbs")
-    monkeypatch.setenv("PATH", fake.path())
-    program = fake.programs / "qstat"
+    program = tmp_path / "qstat"
     program.write_text(f"#!/bin/sh\ncat <<'EOF'\n{RUNNING}EOF\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert set(pbs.make().status(["1234.pbs.example.org"])) == {"1234.pbs.example.org"}
 
 

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from picas.autopilot.announce import queued_elsewhere, record
 from picas.autopilot.backoff import Backoff
@@ -242,7 +242,7 @@ class SiteAutopilot:
     def _submitted(self, kind: Kind) -> bool:
         """Submit one job; whether it is known to be there. It is in the journal before, under its name."""
         name = fresh_name(self.prefix, kind.name, self.ledger.jobs.keys())
-        spec = self.pilots(kind, name, self.ledger.nodes.options(self.site.system))
+        spec = replace(self.pilots(kind, name, self.ledger.nodes.options(self.site.system)), group=self.prefix)
         now = self.clock()
         entry = self.ledger.jobs[name] = Entry(name=name, kind=kind.name, at=now, since=now)
         self.journal.write()

@@ -80,15 +80,17 @@ class Job:
 class JobSpec:
     """One job to be submitted: a pilot. Times in seconds, memory in bytes of the whole job.
 
-    ``name`` is unique where the submitter wants to find the job again (`Scheduler.find`). ``argv`` is what the job
-    runs, in ``folder``; what it prints goes to a file in ``output``, or else in ``folder``. ``environment`` is set in
-    the job's script, which others may read: never a secret. ``warning`` is how long before its end the job gets a TERM
-    signal. ``native`` are options in the batch system's own words.
+    ``name`` is unique where the submitter wants to find the job again (`Scheduler.find`), and ``group`` what it will
+    then be looked for by: what the names of jobs begin with that belong together, if that is not the name up to its
+    last hyphen. ``argv`` is what the job runs, in ``folder``; what it prints goes to a file in ``output``, or else in
+    ``folder``. ``environment`` is set in the job's script, which others may read: never a secret. ``warning`` is how
+    long before its end the job gets a TERM signal. ``native`` are options in the batch system's own words.
     """
 
     name: str
     argv: Sequence[str]
     folder: Path
+    group: str = ""
     output: Path | None = None
     cores: int = 1
     memory: int | None = None
@@ -122,7 +124,7 @@ class Scheduler(Protocol):
         """
 
     def find(self, prefix: str) -> list[Job]:
-        """This user's jobs, not yet ended, with a name that begins so; one command."""
+        """This user's jobs, not yet ended, of this group, or with a name that begins so; one command."""
 
     def cancel(self, ids: Sequence[str]) -> None:
         """End these jobs; one that has ended is no error."""

@@ -14,11 +14,23 @@ from picas.schedulers.base import Job, JobSpec, JobState, Rejected, SchedulerAwa
 from picas.schedulers.book import Book
 from picas.schedulers.commands import Answer
 
-__all__ = ["Batch", "Call", "System", "complaints", "failed", "parts", "state_of", "unknown_state"]
+__all__ = [
+    "Batch",
+    "Call",
+    "System",
+    "complaints",
+    "failed",
+    "must_be_whole",
+    "parts",
+    "state_of",
+    "unknown_state",
+    "whole_lines",
+]
 
 _AWAY = re.compile(
     r"connect|communicat|commlib|contact|time[sd]?[ -]?out|send message|unreachable|not responding|temporarily"
-    r"|try again|find address|getaddrinfo|no such host|broken pipe|expired|proxy|authenticat|traceback",
+    r"|try again|find address|getaddrinfo|no such host|broken pipe|expired|proxy|authenticat|traceback"
+    r"|end of file|premature|protocol|closed|reset|commit",
     re.IGNORECASE,
 )
 """What commands say that did not reach their batch system, or lost it. All else that they complain of is a refusal."""
@@ -41,9 +53,9 @@ class System:
     ``ids`` is what an id looks like; ``submitted`` finds it, as its first group, in what ``submit``'s command prints,
     and in nothing that it complains of.
     ``queue`` and ``accounts`` are the commands that tell of jobs, the second of those that the first does not know;
-    ``mine`` tells of this user's jobs, among them those with a name that begins so. ``read_queue`` and
-    ``read_accounts`` make jobs of what they print, or raise `SchedulerAway`. ``cancelled`` finds what a line of
-    ``cancel`` says of a job that is ended, or was before.
+    ``mine`` tells of this user's jobs, among them those with a name that begins so; where it does not tell their names,
+    ``names`` is asked for these. ``read_queue`` and the like make jobs of what is printed, or raise `SchedulerAway`.
+    ``cancelled`` finds what a line of ``cancel`` says of a job that is ended, or was before.
     """
 
     name: str
@@ -59,6 +71,8 @@ class System:
     read_mine: Callable[[Answer], list[Job]]
     cancel: Sequence[str]
     cancelled: re.Pattern[str]
+    names: Callable[[Sequence[str]], Sequence[str]] | None = None
+    read_names: Callable[[Answer], Mapping[str, str]] = lambda _: {}
     key: Callable[[str], str] = str
     """What of an id tells it from others, where a job may be spoken of by several."""
 
@@ -83,12 +97,12 @@ class Batch:
         call = self._system.submit(spec, self.script(spec))
         name = call.argv[0]
         answer = commands.run(call.argv, stdin=call.stdin, timeout=self.timeout, folder=spec.folder, for_job=True)
-        if found := self._system.submitted.search(f"{answer.out}\n{answer.err}"):
+        if found := self._system.submitted.search(whole_lines(answer.out) + whole_lines(answer.err)):
             return found[1]  # whatever the exit code: GridEngine takes a job, and warns of it, with 1
         if answer.code == 0:
             raise SchedulerAway(f"{name} did not say the job's id, but {commands.first_line(answer.out)!r}")
         lost = answer.code < 0 or _AWAY.search(f"{answer.err}\n{answer.out}")
-        raise (SchedulerAway if lost else Rejected)(f"{name}: {answer.complaint}")
+        raise (SchedulerAway if lost else Rejected)(_said(name, answer.complaint))
 
     def status(self, ids: Sequence[str]) -> dict[str, Job]:
         """What the queue says of these jobs and, where it does not know them, the accounts."""
@@ -106,8 +120,9 @@ class Batch:
 
     def find(self, prefix: str) -> list[Job]:
         """This user's jobs, not yet ended, with a name that begins so."""
-        jobs = self._system.read_mine(self._run(self._system.mine(prefix)))
-        return [job for job in jobs if job.name.startswith(prefix) and not job.state.is_final]
+        mine = self._system.read_mine(self._run(self._system.mine(prefix)))
+        jobs = self._named([job for job in mine if not job.state.is_final])
+        return [job for job in jobs if job.name.startswith(prefix)]
 
     def cancel(self, ids: Sequence[str]) -> None:
         """End these jobs; one that has ended is no error."""
@@ -119,7 +134,17 @@ class Batch:
             if odd or answer.code < 0 or not complaints(answer):
                 lost = answer.code < 0 or _AWAY.search("\n".join(odd))
                 text = odd[0] if odd else answer.complaint
-                raise (SchedulerAway if lost else SchedulerError)(f"{self._system.cancel[0]}: {text}")
+                raise (SchedulerAway if lost else SchedulerError)(_said(self._system.cancel[0], text))
+
+    def _named(self, jobs: list[Job]) -> list[Job]:
+        """The jobs with their names; `SchedulerAway` where one is not told, which may be that of a job looked for."""
+        if self._system.names is None or not jobs:
+            return jobs
+        said = [self._system.read_names(self._run(self._system.names(part))) for part in parts([j.id for j in jobs])]
+        names = {job_id: name for part in said for job_id, name in part.items()}
+        if nameless := [job.id for job in jobs if job.id not in names]:
+            raise SchedulerAway(f"{self.name} did not tell the name of its job {nameless[0]}")
+        return [dataclasses.replace(job, name=names[job.id]) for job in jobs]
 
     def _ask(
         self,
@@ -144,7 +169,23 @@ class Batch:
 
 def failed(name: str, answer: Answer) -> SchedulerAway:
     """That a command could not tell, with what it said."""
-    return SchedulerAway(f"{name}: {answer.complaint}")
+    return SchedulerAway(_said(name, answer.complaint))
+
+
+def must_be_whole(name: str, answer: Answer) -> None:
+    """`SchedulerAway` for output that ends within a line: it was cut off, and its last line is not what it seems."""
+    if answer.out and not answer.out.endswith("\n"):
+        raise SchedulerAway(f"{name} was cut off in a line")
+
+
+def whole_lines(text: str) -> str:
+    """What was printed, without a last line that was cut off: half of an id is the id of another job."""
+    return text[: text.rfind("\n") + 1]
+
+
+def _said(name: str, text: str) -> str:
+    """What a command complained of, with its name once."""
+    return f"{name}: {text.removeprefix(f'{name}: ')}"
 
 
 def complaints(answer: Answer) -> list[str]:

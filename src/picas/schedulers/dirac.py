@@ -4,7 +4,7 @@ States and what the commands print are those of DIRAC 9.0a (``JobStatus.py``, ``
 WMS), attributes of a job description those of its user guide. Not run for real: it needs a Grid certificate and a
 server. The job's script travels in the input sandbox, with the files that native options add to it
 (``InputSandbox=FILE,FILE``), and begins where they are unpacked; output comes back in the output sandbox. DIRAC keeps
-its accounts and its queue in one. It finds jobs by group alone, so a job's group is its name up to the last hyphen.
+its accounts and its queue in one. It finds jobs by group alone.
 Memory is not asked for: there is no attribute for it.
 """
 
@@ -17,9 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from picas.errors import UsageError
-from picas.schedulers import commands
 from picas.schedulers.base import Job, JobSpec, JobState, SchedulerAway
-from picas.schedulers.batch import Batch, Call, System, failed, state_of
+from picas.schedulers.batch import Batch, Call, System, failed, must_be_whole, state_of
 from picas.schedulers.commands import Answer
 from picas.schedulers.template import Template, checked, render
 
@@ -85,7 +84,9 @@ def make() -> Batch:
         accounts=None,
         read_accounts=read,
         mine=lambda prefix: ["dirac-wms-job-status", "-g", _group(prefix)],
-        read_mine=_named,
+        read_mine=_mine,
+        names=lambda ids: ["dirac-wms-job-attributes", *ids],
+        read_names=_names_of,
         cancel=["dirac-wms-job-kill"],
         cancelled=_CANCELLED,
     )
@@ -96,8 +97,7 @@ def read(answer: Answer) -> list[Job]:
     """The jobs, one a line between lines of a log. A user's own words may stand in a line, after what is read."""
     if answer.code:
         raise failed("dirac-wms-job-status", answer)
-    if answer.out and not answer.out.endswith("\n"):
-        raise SchedulerAway("dirac-wms-job-status was cut off in a line")
+    must_be_whole("dirac-wms-job-status", answer)
     return [job for line in answer.out.splitlines() if (job := _job(line)) is not None]
 
 
@@ -119,26 +119,25 @@ def _job(line: str) -> Job | None:
     return Job(id=found[1], state=state, reason=reason, node=said.get("Site", ""))
 
 
-def _named(answer: Answer) -> list[Job]:
-    """The jobs of a group, with their names, for which another command is asked."""
-    if answer.code and _NONE.search(answer.out):
-        return []
-    jobs = [job for job in read(answer) if not job.state.is_final]
-    if not jobs:
-        return []
-    told = commands.run(["dirac-wms-job-attributes", *(job.id for job in jobs)], timeout=_TIMEOUT)
-    if told.code:
-        raise failed("dirac-wms-job-attributes", told)
+def _mine(answer: Answer) -> list[Job]:
+    """The jobs of a group."""
+    return [] if answer.code and _NONE.search(answer.out) else read(answer)
+
+
+def _names_of(answer: Answer) -> dict[str, str]:
+    """The names of jobs by their ids, each in a part of its own among their other attributes."""
+    if answer.code:
+        raise failed("dirac-wms-job-attributes", answer)
     names: dict[str, str] = {}
-    for part in re.split(r"^=+\s*$", told.out, flags=re.MULTILINE):
+    for part in re.split(r"^=+\s*$", answer.out, flags=re.MULTILINE):
         number, name = _NUMBERED.search(part), _NAMED.search(part)
         if number and name:
             names[number[1]] = name[1]
-    return [replace(job, name=names.get(job.id, "")) for job in jobs]
+    return names
 
 
 def _group(name: str) -> str:
-    """The group of a job, by its name or by what its name begins with."""
+    """The group of a job, by its name or by what the names of its group begin with."""
     return checked(name.rpartition("-")[0] or name, "the job's name")
 
 
@@ -174,7 +173,7 @@ def _attributes(spec: JobSpec) -> Iterator[tuple[str, str]]:
     files = [script, *(path for name, value in native if name == "InputSandbox" for path in value.split(","))]
     out, err = f"{spec.name}.out", f"{spec.name}.err"
     yield "JobName", f'"{spec.name}"'
-    yield "JobGroup", f'"{_group(spec.name)}"'
+    yield "JobGroup", f'"{_group(spec.group or spec.name)}"'
     yield "Executable", f'"{script}"'
     yield "StdOutput", f'"{out}"'
     yield "StdError", f'"{err}"'

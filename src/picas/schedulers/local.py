@@ -30,11 +30,13 @@ __all__ = ["Local", "make"]
 
 _TEMPLATE = Template(prefix="#", options=())
 
-# The trap is for the shell alone, which is to wait for the job that was sent the same signal.
+# The trap is for the shell alone, which is to wait for the job that was sent the same signal. A job that was not there
+# yet was not sent it: it looks for itself.
 _SHELL = """
-cat "/proc/$$/stat" /proc/sys/kernel/random/boot_id > "$1/stat.new" && mv "$1/stat.new" "$1/stat" || exit 1
 trap : TERM INT HUP
-/bin/sh "$1/script"
+cat "/proc/$$/stat" /proc/sys/kernel/random/boot_id > "$1/stat.new" && mv "$1/stat.new" "$1/stat"
+[ -e "$1/stat" ] || exit 1
+/bin/sh -c '[ -e "$1/cancelled" ] && exit 143; exec /bin/sh "$1/script"' picas "$1"
 echo "$?" > "$1/exit.new" && mv "$1/exit.new" "$1/exit"
 """
 
@@ -115,15 +117,17 @@ class Local:
         """Send these jobs a TERM; a pilot then gives back what it holds, and ends."""
         for job_id in ids:
             place = self._jobs / _checked(job_id)
-            process = _process(place)
-            if process is None or not process.alive:
+            if not place.is_dir() or _look(place).state.is_final:
                 continue
             try:
+                # Before it is looked for: a shell that has not begun looks at this before it runs the job.
                 write_new(place / "cancelled", b"")
             except OSError as error:
                 raise SchedulerAway(f"job {job_id} was not ended: {error.strerror}: {place}") from error
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
+            process = _process(place)
+            if process is not None and process.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
 
     def _places(self) -> Iterator[Path]:
         if self._jobs.is_dir():
@@ -165,7 +169,7 @@ def _look(place: Path) -> Job:
         return Job(id=place.name, name=name, state=JobState.ENDING if cancelled else JobState.RUNNING, node=host)
     if not code:
         waits = process is None and time.time() - _made_at(place) < _STARTS_WITHIN
-        state = JobState.PENDING if waits else JobState.GONE
+        state = JobState.GONE if not waits else JobState.ENDING if cancelled else JobState.PENDING
         return Job(
             id=place.name, name=name, state=state, reason="" if waits else "killed, or the machine was restarted"
         )

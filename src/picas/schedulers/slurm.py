@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from picas.errors import UsageError
 from picas.schedulers import commands
 from picas.schedulers.base import Job, JobSpec, JobState, Rejected, SchedulerAway
-from picas.schedulers.batch import failed, parts, state_of
+from picas.schedulers.batch import failed, must_be_whole, parts, state_of, whole_lines
 from picas.schedulers.book import Book
 from picas.schedulers.commands import Answer, NoCommand, first_line
 from picas.schedulers.template import Template, render
@@ -98,7 +98,7 @@ class Slurm:
 
     def __init__(self, *, timeout: float = commands.TIMEOUT, clock: Callable[[], float] = time.time) -> None:
         self.book = Book(clock)
-        self._timeout = timeout
+        self.timeout = timeout
 
     def script(self, spec: JobSpec) -> str:
         """The script for ``sbatch``."""
@@ -139,9 +139,9 @@ class Slurm:
     def _sbatch(self, spec: JobSpec, *options: str) -> str:
         argv = ["sbatch", "--parsable", *options]
         script = self.script(spec)
-        answer = commands.run(argv, stdin=script, timeout=self._timeout, folder=spec.folder, for_job=True)
+        answer = commands.run(argv, stdin=script, timeout=self.timeout, folder=spec.folder, for_job=True)
         if answer.code == 0:
-            if found := _SUBMITTED.search(answer.out):
+            if found := _SUBMITTED.search(whole_lines(answer.out)):
                 return found[1]
             raise SchedulerAway(f"sbatch did not say the job's id, but {first_line(answer.out)!r}")
         away = answer.code < 0 or _UNSETTLED.search(answer.err)
@@ -181,7 +181,7 @@ class Slurm:
         return answer
 
     def _run(self, *argv: str) -> Answer:
-        return commands.run(argv, timeout=self._timeout)
+        return commands.run(argv, timeout=self.timeout)
 
 
 def make() -> Slurm:
@@ -191,6 +191,7 @@ def make() -> Slurm:
 
 def _rows(answer: Answer) -> list[list[str]]:
     """The lines of a table of five columns; `SchedulerAway` for any other, as from a command that was cut off."""
+    must_be_whole("what Slurm said", answer)
     rows = [line.split("|", 4) for line in answer.out.splitlines() if line.strip()]
     for row in rows:
         if len(row) != 5 or not re.match(r"[0-9]+(_|\Z)", row[0]) or not re.match("[A-Z]", row[1]):
