@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from picas.autopilot.config import Kind
 from picas.autopilot.nodes import APART
 from picas.schedulers.base import JobState
+from support.autopilot_on_programs import Played
 from support.autopilot_world import World
+from support.fake_systems import SYSTEMS, FakeSystem
 
 
 def _excluded(world: World) -> set[str]:
-    """The native options of the jobs that wait."""
-    return {option for job in world.batch.alive().values() for option in world.batch.specs[job.name].native}
+    """The nodes that the jobs which wait are kept off."""
+    return {node for job in world.batch.alive().values() for node in world.batch.specs[job.name].avoid}
 
 
 def _fail(world: World, node: str) -> None:
@@ -34,7 +38,7 @@ def test_a_node_is_set_apart_after_three_pilots_in_a_row(tmp_path: Path) -> None
         assert len(world.batch.jobs) == number + 1
     world.cycle(autopilot)
     assert autopilot.ledger.nodes.apart() == ["n7"]
-    assert _excluded(world) == {"--exclude=n7"}
+    assert _excluded(world) == {"n7"}
     (line,) = [line for line in world.said if "set apart" in line]
     assert "node n7 is set apart for an hour: its pilots do not come up, the last ended with exit code 8" in line
     # That is known to the next process, and forgotten after an hour; then one more failure is enough.
@@ -69,6 +73,40 @@ def test_three_that_are_not_in_a_row_are_nothing(tmp_path: Path) -> None:
             _fail(world, "n7")
         world.step(400)
     assert autopilot.ledger.nodes.apart() == []
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_black_hole_is_left_out_and_the_other_nodes_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    """It is always free, and so gets every job that may go there, by the commands of each batch system."""
+    with FakeSystem(tmp_path / "programs", system) as fake:
+        monkeypatch.setenv("PATH", fake.path())
+        played = Played(tmp_path, fake, system, most=4)
+        swallowed = 0
+        for _ in range(40):
+            played.cycle()
+            for job in fake.jobs.values():
+                if job.over:
+                    continue
+                if fake.words.running.items() <= job.said.items():
+                    played.beat(job)
+                elif "hole" in fake.words.avoided(job.script):
+                    fake.set(job.id, **fake.words.running, **fake.words.on("good"))
+                else:
+                    fake.end(job.id, **fake.words.unfit, **fake.words.on("hole"))
+                    swallowed += 1
+        (line,) = [line for line in played.said if "set apart" in line]
+        assert "hole" in line
+        if played.batch.avoids:
+            assert swallowed <= 4
+            assert len(fake.alive) == 4
+            assert played.known == fake.alive
+        else:
+            # It cannot be told to keep off: at least it is tried ever more seldom.
+            assert f"{system} cannot keep jobs off it" in line
+            assert swallowed <= 16
+            assert any("pilots end without having run anything" in line and "next try" in line for line in played.said)
 
 
 def test_when_pilots_come_up_nowhere_it_tries_one_at_a_time_and_ever_more_seldom(tmp_path: Path) -> None:

@@ -102,6 +102,16 @@ def test_f87_gridengine_cannot_start(jobs: Jobs) -> None:
     assert jobs.until(job, JobState.HELD).reason == "Eqw"
 
 
+def test_f87_gridengine_nodes_to_avoid(jobs: Jobs) -> None:
+    """F87: nodes are to be avoided. A job runs on another one; where there is none, it waits and is not run."""
+    (host,) = jobs.cluster.run("qconf", "-sel").split()
+    waits = jobs.start(replace(jobs.spec, avoid=["no-such-host", host]))
+    runs = jobs.start(replace(jobs.spec, avoid=["no-such-host", "nor-this"]))
+
+    assert jobs.until(runs, JobState.DONE).exit_code == 0
+    assert jobs.state(waits) is JobState.PENDING
+
+
 def test_f87_gridengine_refuses_and_is_away(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     """F87: a job is refused, which nothing comes of; the master is away, which says nothing of any job."""
     job = jobs.submit(SLEEP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,15 +25,15 @@ class Jobs:
         self.folder = folder
         self.batch = batch or scheduler("slurm")
 
-    def submit(self, script: str, *native: str, time: float | None = None, memory: int | None = None) -> str:
+    def submit(self, script: str, *native: str, time: float | None = None, **asked: Any) -> str:
         spec = JobSpec(
             name="job",
             argv=["sh", "-c", script],
             folder=self.folder,
             time=time,
-            memory=memory,
             warning=30.0,
             native=native,
+            **asked,
         )
         return self.batch.submit(spec)
 
@@ -134,6 +135,13 @@ def test_f87_drain(jobs: Jobs) -> None:
     assert jobs.state(waits).is_waiting
     jobs.cluster.resume("n2")
     assert jobs.ended(waits).state == JobState.DONE
+
+
+def test_f87_nodes_to_avoid(jobs: Jobs) -> None:
+    """F87: a node is to be avoided. Jobs run on the other one, also those that could not all run there at once."""
+    avoiding = [jobs.submit("exit 0", avoid=["n1"]) for _ in range(6)]
+
+    assert {jobs.ended(one).node for one in avoiding} == {"n2"}
 
 
 def test_f87_refusals(jobs: Jobs) -> None:

@@ -93,8 +93,8 @@ class Cycles:
                 return
         raise AssertionError("\n".join(self.said[-20:]))
 
-    def _job(self, kind: Kind, name: str, native: Sequence[str]) -> JobSpec:
-        return JobSpec(name=name, argv=self.program, folder=self.folder, cores=kind.cores, native=native)
+    def _job(self, kind: Kind, name: str) -> JobSpec:
+        return JobSpec(name=name, argv=self.program, folder=self.folder, cores=kind.cores)
 
 
 class Played(Cycles):

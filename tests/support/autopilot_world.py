@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -144,8 +143,8 @@ class World:
             store.beat(pilot.record)
 
 
-def _job(kind: Kind, name: str, native: Sequence[str]) -> JobSpec:
-    return JobSpec(name=name, argv=("picas", "run"), folder=Path("/"), cores=kind.cores, native=(*kind.native, *native))
+def _job(kind: Kind, name: str) -> JobSpec:
+    return JobSpec(name=name, argv=("picas", "run"), folder=Path("/"), cores=kind.cores, native=kind.native)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class Batch:
     clock: Callable[[], float]
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     name: str = "fake"
+    avoids: bool = True
     jobs: dict[int, Job] = field(default_factory=dict)
     """By a number of our own: an id may be used again."""
     specs: dict[str, JobSpec] = field(default_factory=dict)

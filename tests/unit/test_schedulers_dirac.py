@@ -67,6 +67,12 @@ def test_a_status_between_lines_of_a_log() -> None:
     )
 
 
+@pytest.mark.parametrize("site", ["ANY", "Multiple", "Group.Tier1.eu", ""])
+def test_a_job_that_has_not_begun_is_at_no_site(site: str) -> None:
+    (job,) = dirac.read(Answer(0, f"JobID=1 Status=Failed; MinorStatus=x; Site={site}; \n", ""))
+    assert job.node == ""
+
+
 def test_an_application_cannot_say_what_became_of_its_job() -> None:
     line = "JobID=2 Status=Running; MinorStatus=Application; ApplicationStatus=x; Status=Done; Site=A; \n"
     (job,) = dirac.read(Answer(0, line, ""))
@@ -102,6 +108,14 @@ def test_the_description_and_the_script(tmp_path: Path) -> None:
          "exec python3 pilot.pyz run 'a b'",
     ):  # fmt: skip
         assert line in text.splitlines(), line
+
+
+def test_sites_to_avoid_are_avoided_beside_those_of_the_user(tmp_path: Path) -> None:
+    spec = JobSpec(name="a-1", argv=["true"], folder=tmp_path, avoid=["LCG.X.nl"])
+    assert 'BannedSites = {"LCG.X.nl"};' in dirac.make().script(spec)
+    own = dirac.make().script(replace(spec, native=["BannedSites=LCG.Y.nl,LCG.Z.nl"]))
+    assert own.count("BannedSites") == 1
+    assert 'BannedSites = {"LCG.Y.nl", "LCG.Z.nl", "LCG.X.nl"};' in own
 
 
 @pytest.mark.parametrize("name", ["a b", "../a", "-f", ".a", 'a";X="', "a\n", ""])

@@ -205,6 +205,11 @@ def test_the_script_asks_for_what_was_asked_for(tmp_path: Path) -> None:
         assert line in script.splitlines(), line
 
 
+def test_nodes_to_avoid(tmp_path: Path) -> None:
+    spec = JobSpec(name="a", argv=["true"], folder=tmp_path, avoid=["n1", "n2.example.org"])
+    assert "#$ -l hostname=!(n1|n2.example.org)\n" in gridengine.make().script(spec)
+
+
 def test_a_native_parallel_environment_takes_the_place_of_ours(tmp_path: Path) -> None:
     spec = JobSpec(name="a", argv=["true"], folder=tmp_path, cores=4, native=["-pe", "mpi", "8"])
     assert "-pe smp" not in gridengine.make().script(spec)

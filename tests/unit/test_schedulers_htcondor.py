@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,15 @@ def test_the_description(tmp_path: Path) -> None:
         assert line in lines, line
     assert "time() - JobCurrentStartExecutingDate > 7080" in "\n".join(lines)
     assert lines[-1] == "queue"
+
+
+def test_nodes_to_avoid_are_required_beside_what_else_is(tmp_path: Path) -> None:
+    spec = JobSpec(name="a", argv=["true"], folder=tmp_path, avoid=["n1.example.org", "n2"])
+    off = '(Machine != "n1.example.org") && (Machine != "n2")'
+    assert f"\nrequirements = {off}\nqueue\n" in htcondor.make().script(spec)
+    own = htcondor.make().script(replace(spec, native=["Requirements = A || B"]))
+    assert f"\nrequirements = (A || B) && {off}\nqueue\n" in own
+    assert "\nRequirements" not in own
 
 
 def test_a_program_that_is_looked_up(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from picas.schedulers.base import JobSpec
 
 BASE = JobSpec(
     name="picas-a-1", argv=["picas", "run", "x"], folder=Path("/data/me"), cores=4, memory=1 << 30, gpus=1, time=3600.0,
-    queue="long", environment={"PICAS_POOL": "pool"}, native=["A=b"],
+    queue="long", environment={"PICAS_POOL": "pool"}, native=["A=b"], avoid=["n1"],
 )  # fmt: skip
 SCRIPTS: dict[str, Callable[[JobSpec], str]] = {
     "slurm": slurm.make().script,
@@ -76,6 +76,7 @@ def test_no_field_adds_an_option(
         replace(BASE, environment={"PICAS_POOL": value}),
         replace(BASE, environment={native: "x"}),
         replace(BASE, native=[f"A={native}"]),
+        replace(BASE, avoid=[name]),
         replace(BASE, folder=Path(f"/{folder}") if "\x00" not in folder else Path("/")),
     ):
         try:

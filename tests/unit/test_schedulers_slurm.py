@@ -79,6 +79,13 @@ def test_submit_hands_in_the_script_on_standard_input(slurm: Slurm, fake: FakeSy
     )
 
 
+def test_nodes_to_avoid_are_avoided_beside_those_of_the_user(slurm: Slurm, spec: JobSpec) -> None:
+    assert "\n#SBATCH --exclude=n1,n2\n" in slurm.script(replace(spec, avoid=["n1", "n2"]))
+    own = slurm.script(replace(spec, avoid=["n1"], native=["--exclude=n8,n9", "--qos=low"]))
+    assert own.count("--exclude") == 1
+    assert "\n#SBATCH --exclude=n8,n9,n1 --qos=low\n" in own
+
+
 def test_one_call_for_all_jobs_with_the_first_id_twice(slurm: Slurm, fake: FakeSystem, spec: JobSpec) -> None:
     ids = [slurm.submit(replace(spec, name=f"picas-a-{number}")) for number in range(1, 4)]
     fake.set("2", state="RUNNING", node="n2", reason="None")

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from picas.errors import UNFIT
 from picas.schedulers.base import Job, JobState
 
-__all__ = ["APART", "EXCLUDES", "Node", "Nodes", "is_stillborn"]
+__all__ = ["APART", "Node", "Nodes", "is_stillborn"]
 
 APART = 3600.0
 """Seconds for which a node is set apart."""
 _IN_A_ROW = 3
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-
-EXCLUDES: Mapping[str, str] = {"slurm": "--exclude={nodes}"}
-"""The option of each batch system that can keep jobs off nodes; ``nodes`` are joined by commas."""
 
 
 @dataclass(kw_only=True)
@@ -58,11 +54,6 @@ class Nodes(dict[str, Node]):
     def apart(self) -> list[str]:
         """The nodes that are set apart, by name."""
         return sorted(name for name, node in self.items() if node.until)
-
-    def options(self, system: str) -> tuple[str, ...]:
-        """Native options that keep a job off them, where the batch system can."""
-        names = self.apart()
-        return (EXCLUDES[system].format(nodes=",".join(names)),) if names and system in EXCLUDES else ()
 
 
 def is_stillborn(job: Job, *, heard: bool) -> bool:

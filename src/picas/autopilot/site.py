@@ -31,8 +31,8 @@ _AT_ONCE = 100
 """Jobs that are submitted in one cycle; between two of them it may be told to end."""
 
 Tell = Callable[[str], None]
-Pilots = Callable[[Kind, str, Sequence[str]], JobSpec]
-"""Makes the job of a pilot: of a kind, with a name, and with further native options."""
+Pilots = Callable[[Kind, str], JobSpec]
+"""Makes the job of a pilot of a kind, with a name."""
 
 
 @dataclass
@@ -216,11 +216,7 @@ class SiteAutopilot:
         )
         self.tell(f"{what}{code}, without having run anything" + (f" ({why})" if why else ""))
         if node and nodes.failed(node, reason, now):
-            can = (
-                ""
-                if nodes.options(self.site.system)
-                else f"; {self.site.system} is not told so, it has no option for it"
-            )
+            can = "" if self.scheduler.avoids else f"; {self.site.system} cannot keep jobs off it"
             self.tell(f"node {node} is set apart for an hour: {reason}{can}")
         self._failed("stillborn", f"pilots end without having run anything, the last is job {entry.id}")
 
@@ -242,7 +238,8 @@ class SiteAutopilot:
     def _submitted(self, kind: Kind) -> bool:
         """Submit one job; whether it is known to be there. It is in the journal before, under its name."""
         name = fresh_name(self.prefix, kind.name, self.ledger.jobs.keys())
-        spec = replace(self.pilots(kind, name, self.ledger.nodes.options(self.site.system)), group=self.prefix)
+        avoid = self.ledger.nodes.apart() if self.scheduler.avoids else ()
+        spec = replace(self.pilots(kind, name), group=self.prefix, avoid=avoid)
         now = self.clock()
         entry = self.ledger.jobs[name] = Entry(name=name, kind=kind.name, at=now, since=now)
         self.journal.write()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -132,7 +132,7 @@ def _site(
     if acting:
         # What cannot be submitted is said before anything is.
         for kind in site.kinds:
-            batch.script(jobs(kind, f"{journal.path.stem}-{kind.name}-0", ()))
+            batch.script(jobs(kind, f"{journal.path.stem}-{kind.name}-0"))
     made = SiteAutopilot(pool, site, batch, journal, jobs, lambda text: _tell(f"{site.name}: {text}"))
     made.submitted = lambda name, job_id: _write_down(batch.name, job_id, name, pool.url)
     return made
@@ -159,7 +159,7 @@ class _Jobs:
         self._folder = site.folder
         self._environment = environment_for_jobs(found, os.environ, site.folder)
 
-    def __call__(self, kind: Kind, name: str, native: Sequence[str]) -> JobSpec:
+    def __call__(self, kind: Kind, name: str) -> JobSpec:
         from picas.amounts import seconds_text
         from picas.files import make_folder
         from picas.submission import PilotJob, jobs_folder
@@ -176,7 +176,7 @@ class _Jobs:
             gpus=kind.gpus,
             time=kind.time,
             queue=kind.queue,
-            native=(*kind.native, *native),
+            native=kind.native,
         )
         return job.spec(name)
 

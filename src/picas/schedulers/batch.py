@@ -55,7 +55,8 @@ class System:
     ``queue`` and ``accounts`` are the commands that tell of jobs, the second of those that the first does not know;
     ``mine`` tells of this user's jobs, among them those with a name that begins so; where it does not tell their names,
     ``names`` is asked for these. ``read_queue`` and the like make jobs of what is printed, or raise `SchedulerAway`.
-    ``cancelled`` finds what a line of ``cancel`` says of a job that is ended, or was before.
+    ``cancelled`` finds what a line of ``cancel`` says of a job that is ended, or was before. ``avoids``: whether the
+    script can keep a job off nodes.
     """
 
     name: str
@@ -71,6 +72,7 @@ class System:
     read_mine: Callable[[Answer], list[Job]]
     cancel: Sequence[str]
     cancelled: re.Pattern[str]
+    avoids: bool
     names: Callable[[Sequence[str]], Sequence[str]] | None = None
     read_names: Callable[[Answer], Mapping[str, str]] = lambda _: {}
     key: Callable[[str], str] = str
@@ -84,6 +86,7 @@ class Batch:
         self, system: System, *, timeout: float = commands.TIMEOUT, clock: Callable[[], float] = time.time
     ) -> None:
         self.name = system.name
+        self.avoids = system.avoids
         self.book = Book(clock)
         self._system = system
         self.timeout = timeout

@@ -20,7 +20,7 @@ from picas.errors import UsageError
 from picas.schedulers.base import Job, JobSpec, JobState, SchedulerAway
 from picas.schedulers.batch import Batch, Call, System, failed, must_be_whole, state_of
 from picas.schedulers.commands import Answer
-from picas.schedulers.template import Template, checked, render
+from picas.schedulers.template import Template, checked, nodes, render
 
 __all__ = ["make", "read"]
 
@@ -64,6 +64,8 @@ _SUBMITTED = re.compile(r"^JobID = ([0-9]+)\s*$", re.ASCII | re.MULTILINE)
 _CANCELLED = re.compile(r"^killed jobs?\b", re.IGNORECASE)
 _LINE = re.compile(r"JobID=([0-9]+) ", re.ASCII)
 _STATUS = re.compile(r"(?:^|[ ;])(Status|MinorStatus|Site)=([^;]*);")
+_SITE = re.compile(r"(?!Group\.)[^.]+\.[^.]+\.[^.]+")
+"""A site, as ``LCG.CERN.ch``. A job that has not begun is at ``ANY``, ``Multiple`` or a group of sites."""
 _LOG = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} ")
 _NONE = re.compile(r"^error: no jobs selected", re.IGNORECASE | re.MULTILINE)
 _NAMED = re.compile(r"'JobName': '([^']*)'")
@@ -89,6 +91,7 @@ def make() -> Batch:
         read_names=_names_of,
         cancel=["dirac-wms-job-kill"],
         cancelled=_CANCELLED,
+        avoids=True,
     )
     return Batch(system, timeout=_TIMEOUT)
 
@@ -116,7 +119,8 @@ def _job(line: str) -> Job | None:
     reason = said.get("MinorStatus", "")
     if state is JobState.FAILED:
         state = _FAILURES.get(reason, state)
-    return Job(id=found[1], state=state, reason=reason, node=said.get("Site", ""))
+    site = said.get("Site", "")
+    return Job(id=found[1], state=state, reason=reason, node=site if _SITE.fullmatch(site) else "")
 
 
 def _mine(answer: Answer) -> list[Job]:
@@ -186,8 +190,11 @@ def _attributes(spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield "Tags", _list(["GPU"])
     if spec.queue:
         yield "Site", _list([checked(spec.queue, "the site")])
+    banned = [site for name, value in native if name == "BannedSites" for site in value.split(",")]
+    if banned or spec.avoid:
+        yield "BannedSites", _list([*banned, *nodes(spec)])
     for name, value in native:
-        if name != "InputSandbox":
+        if name not in ("InputSandbox", "BannedSites"):
             yield name, value if value.isdecimal() else f'"{value}"'
 
 

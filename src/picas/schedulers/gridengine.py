@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 from picas.schedulers.base import Job, JobSpec, JobState, SchedulerAway, SchedulerError
 from picas.schedulers.batch import Batch, Call, System, complaints, failed, unknown_state
 from picas.schedulers.commands import Answer
-from picas.schedulers.template import Template, render
+from picas.schedulers.template import Template, nodes, render
 
 __all__ = ["make", "read_accounts", "read_queue"]
 
@@ -71,7 +71,8 @@ def make(parallel: str = "smp", memory: str = "mem_free", gpu: str = "gpu") -> B
 
     def script(spec: JobSpec) -> str:
         cores = (f"-pe {parallel} {{cores}}",) if spec.cores > 1 and "-pe" not in spec.native else ()
-        options = (*_OPTIONS, f"-l {memory}={{memory_mib}}M", f"-l {gpu}={{gpus}}", *cores)
+        avoid = (f"-l hostname=!({'|'.join(nodes(spec))})",) if spec.avoid else ()
+        options = (*_OPTIONS, f"-l {memory}={{memory_mib}}M", f"-l {gpu}={{gpus}}", *cores, *avoid)
         return render(spec, Template(prefix="#$", options=options))
 
     return Batch(
@@ -89,6 +90,7 @@ def make(parallel: str = "smp", memory: str = "mem_free", gpu: str = "gpu") -> B
             read_mine=read_queue,
             cancel=["qdel"],
             cancelled=_CANCELLED,
+            avoids=True,
         )
     )
 

@@ -19,7 +19,7 @@ from picas.errors import UsageError
 from picas.schedulers.base import Job, JobSpec, JobState, SchedulerAway
 from picas.schedulers.batch import Batch, Call, System, failed, state_of
 from picas.schedulers.commands import Answer
-from picas.schedulers.template import fields, quoted, variable
+from picas.schedulers.template import fields, nodes, quoted, variable
 
 __all__ = ["make", "read"]
 
@@ -48,6 +48,7 @@ _IDLE, _RUNNING = 1, 2
 _ID = re.compile(r"[0-9]+\.[0-9]+", re.ASCII)
 _SUBMITTED = re.compile(r"^([0-9]+\.[0-9]+) - [0-9]+\.[0-9]+\s*$", re.ASCII | re.MULTILINE)
 _CANCELLED = re.compile(r"marked for removal|not found|already (completed|marked)|couldn't find/remove", re.IGNORECASE)
+_REQUIREMENTS = re.compile(r"requirements *=", re.IGNORECASE)
 _NATIVE = re.compile(r"[+A-Za-z][A-Za-z0-9_.]* *=[\x20-\x7e]*", re.ASCII)
 
 
@@ -68,6 +69,7 @@ def make() -> Batch:
             read_mine=lambda answer: read("condor_q", answer),
             cancel=["condor_rm"],
             cancelled=_CANCELLED,
+            avoids=True,
         )
     )
 
@@ -137,8 +139,13 @@ def _description(spec: JobSpec) -> Iterator[str]:
     if spec.queue:
         yield f"accounting_group = {known['queue']}"
     yield from _removed_when(spec)
-    for line in spec.native:
-        yield _native(line)
+    native = [_native(line) for line in spec.native]
+    yield from (line for line in native if not (spec.avoid and _REQUIREMENTS.match(line)))
+    if spec.avoid:
+        # A second line of requirements would take the place of the first.
+        asked = [f"({line.partition('=')[2].strip()})" for line in native if _REQUIREMENTS.match(line)]
+        off = [f'(Machine != "{name}")' for name in nodes(spec)]
+        yield f"requirements = {' && '.join(asked[-1:] + off)}"
     yield "queue"
 
 

@@ -85,6 +85,7 @@ def make() -> Batch:
             read_mine=lambda answer: read(answer, getpass.getuser()),
             cancel=["qdel"],
             cancelled=_CANCELLED,
+            avoids=False,
             key=lambda job_id: job_id.partition(".")[0],
         )
     )

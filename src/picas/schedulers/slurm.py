@@ -18,7 +18,7 @@ from picas.schedulers.base import Job, JobSpec, JobState, Rejected, SchedulerAwa
 from picas.schedulers.batch import failed, must_be_whole, parts, state_of, whole_lines
 from picas.schedulers.book import Book
 from picas.schedulers.commands import Answer, NoCommand, first_line
-from picas.schedulers.template import Template, render
+from picas.schedulers.template import Template, nodes, render
 
 __all__ = ["Slurm", "make"]
 
@@ -35,6 +35,7 @@ _TEMPLATE = Template(
         # B: the batch shell alone, which has become the pilot; without it nothing reaches a script before the limit.
         "--signal=B:TERM@{warning}",
         "--no-requeue",
+        "--exclude={avoid}",
     ),
 )
 
@@ -95,6 +96,7 @@ class Slurm:
     """The `Scheduler` of a Slurm cluster. `book` is what is remembered between two looks."""
 
     name = "slurm"
+    avoids = True
 
     def __init__(self, *, timeout: float = commands.TIMEOUT, clock: Callable[[], float] = time.time) -> None:
         self.book = Book(clock)
@@ -102,7 +104,7 @@ class Slurm:
 
     def script(self, spec: JobSpec) -> str:
         """The script for ``sbatch``."""
-        return render(spec, _TEMPLATE)
+        return render(_with_exclusions(spec), _TEMPLATE)
 
     def submit(self, spec: JobSpec) -> str:
         """Hand in one job; its id. `Rejected` or `SchedulerAway` when not."""
@@ -187,6 +189,16 @@ class Slurm:
 def make() -> Slurm:
     """The Slurm that the commands on PATH speak to."""
     return Slurm()
+
+
+def _with_exclusions(spec: JobSpec) -> JobSpec:
+    """A second list of nodes would take the place of the first: ours joins that of the user, where there is one."""
+    own = next((word for word in spec.native if word.startswith("--exclude=")), None)
+    if own is None or not spec.avoid:
+        return spec
+    joined = ",".join([own, *nodes(spec)])
+    native = [joined if word is own else word for word in spec.native]
+    return dataclasses.replace(spec, native=native, avoid=())
 
 
 def _rows(answer: Answer) -> list[list[str]]:

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from picas.errors import UsageError
 from picas.schedulers.base import JobSpec
 
-__all__ = ["Template", "checked", "fields", "quoted", "render", "variable"]
+__all__ = ["Template", "checked", "fields", "nodes", "quoted", "render", "variable"]
 
 _HARMLESS = re.compile(r"[A-Za-z0-9._@:/+=,-]+", re.ASCII)
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -52,7 +53,7 @@ def fields(spec: JobSpec) -> dict[str, str]:
     """What an option may have in braces, each checked; empty for what was not asked for.
 
     ``name folder output queue cores gpus``; ``memory_mib``, rounded up; ``time`` as ``H:MM:SS``, and in ``seconds``;
-    ``warning`` in seconds.
+    ``warning`` in seconds; the nodes to ``avoid``, joined by commas.
     """
     length = math.ceil(spec.time) if spec.time else 0
     warning = math.ceil(spec.warning)
@@ -68,7 +69,16 @@ def fields(spec: JobSpec) -> dict[str, str]:
         "time": _clock(length),
         "seconds": _number(length),
         "warning": _number(warning),
+        "avoid": ",".join(nodes(spec)),
     }
+
+
+def nodes(spec: JobSpec) -> list[str]:
+    """The nodes to avoid, as they may stand anywhere; UsageError for what is no name of one."""
+    for name in spec.avoid:
+        if not _NODE.fullmatch(name):
+            raise UsageError(f"{name!r:.80} is no name of a node")
+    return list(spec.avoid)
 
 
 def checked(text: str, what: str) -> str:

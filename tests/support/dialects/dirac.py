@@ -68,10 +68,10 @@ class Dirac(Dialect):
         return Reply("".join(map(_attributes if call.name == self.asks[1] else _status, known)))
 
     def on(self, node: str) -> Said:
-        return {"Site": node}
+        return {"Site": f"LCG.{node}.nl"}
 
     def avoided(self, script: str) -> set[str]:
-        return set(attribute(script, "BannedSites") or ())
+        return {site.split(".")[1] for site in attribute(script, "BannedSites")}
 
     def array(self, number: int) -> list[FakeJob]:
         return [self.job(str(number + one), "other") for one in range(40)]
