@@ -78,6 +78,14 @@ MUTANTS = (
         "nowhere_safe",
     ),
     Mutant(
+        "no far job without its password",
+        "sandbox.py",
+        "if found.password is None:",
+        "if True:",
+        "tests/e2e/test_pilot_submit_dirac.py",
+        "would_reach",
+    ),
+    Mutant(
         "a grace period for jobs",
         "schedulers/book.py",
         "if now - since < grace:",

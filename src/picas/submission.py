@@ -42,13 +42,16 @@ class PilotJob:
     """What is asked for of jobs that are pilots; `spec` makes one of a name.
 
     ``options`` are words for ``picas run``, ``environment`` is from `environment_for_jobs`. ``folder`` is where the
-    commands of tokens run. Sizes in bytes, times in seconds.
+    commands of tokens run. ``program`` is what starts picas, this very one if not given, and ``sandbox`` what has to be
+    where it starts. Sizes in bytes, times in seconds.
     """
 
     environment: Mapping[str, str]
     folder: Path
     output: Path
     options: Sequence[str] = ()
+    program: Sequence[str] = ()
+    sandbox: Sequence[Path] = ()
     cores: int = 1
     memory: int | None = None
     gpus: int = 0
@@ -61,7 +64,7 @@ class PilotJob:
         """One such job. Its name is with its pilot, too, where the batch system leaves no id."""
         return JobSpec(
             name=name,
-            argv=[*_picas(), "run", *self._amounts(), *self.options],
+            argv=[*(self.program or _picas()), "run", *self._amounts(), *self.options],
             folder=self.folder,
             output=self.output,
             cores=self.cores,
@@ -70,6 +73,7 @@ class PilotJob:
             time=self.time,
             warning=self._warning,
             queue=self.queue,
+            sandbox=self.sandbox,
             environment={**self.environment, "PICAS_JOB": name},
             native=self.native,
         )

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,32 +21,8 @@ from picas.pool import Pool, connect
 from support.cli import Answer, Cli
 from support.couchdb_server import CouchServer
 from support.pilots import until
+from support.pythons import GOOD, OLD, SYSTEM
 from support.tls_front import behind_tls, self_signed
-
-NEEDED = (3, 10)
-
-
-def interpreters() -> dict[str, str]:
-    """Pythons of this machine that are not the tests' own environment, by version: the system's, pyenv's, any named."""
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path("~/.pyenv").expanduser())
-    given = ["/usr/bin/python3", *map(str, sorted(pyenv.glob("versions/*/bin/python3")))]
-    given += filter(None, (shutil.which(f"python3.{minor}") for minor in range(6, 20)))
-    found: dict[str, str] = {}
-    for path in [*given, getattr(sys, "_base_executable", sys.executable)]:
-        asked = [path, "-I", "-S", "-c", "import sys, ssl, zlib; print('%d.%d' % sys.version_info[:2])"]
-        try:
-            done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
-        except OSError:
-            continue
-        if done.returncode == 0:
-            found.setdefault(done.stdout.strip(), path)
-    return found
-
-
-PYTHONS = interpreters()
-GOOD = {version: path for version, path in PYTHONS.items() if tuple(map(int, version.split("."))) >= NEEDED}
-OLD = {version: path for version, path in PYTHONS.items() if version not in GOOD}
-SYSTEM = next(iter(GOOD.values()))
 
 
 @pytest.fixture(scope="module")
@@ -461,3 +436,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, words: list[str], code: 
 def test_a_bundle_does_not_make_bundles(node: Node) -> None:
     said = node("pilot", "bundle", "b.pyz")
     assert (said.code, said.err) == (3, "picas: this bundle makes no bundles\nhint: it can be copied as it is\n")
+    said = node("pilot", "submit", "dirac", environ={"PICAS_POOL": "couchdb://127.0.0.1:1/none"})
+    assert (said.code, said.err.partition("\n")[0]) == (
+        3, "picas: this bundle makes no bundles, which these jobs need"
+    )  # fmt: skip

@@ -202,8 +202,3 @@ def test_no_batch_system_on_this_machine(here: Cli) -> None:
     answer = here("pilot", "submit", "slurm", PATH=str(empty))
     assert answer.code == 9
     assert "sbatch is not on this machine" in answer.err
-
-
-def test_a_grid_job_is_warned_of_what_it_lacks(here: Cli) -> None:
-    answer = here("pilot", "submit", "dirac", "--dry-run", PICAS_POOL="couchdbs://pool.example.org/project")
-    assert "picas pilot bundle --jdl" in answer.err

@@ -15,12 +15,14 @@ import pytest
 
 from picas.pool import connect
 from support.cli import Cli
+from support.couchdb_server import CouchServer
 from support.fake_systems import SYSTEMS, FakeSystem
 
 CONFIG = """
 [site.cluster]
 system = "{system}"
 max = 3
+native = [{native}]
 
 [site.cluster.kind.k]
 max = 3
@@ -73,13 +75,16 @@ sys.exit(main(["autopilot", "run", "auto.toml", "--once"]))
 class Cluster:
     """A pool with twenty tokens, a configuration for three pilots, and what a system has of their jobs."""
 
-    def __init__(self, folder: Path, system: str, fake: FakeSystem | None) -> None:
+    def __init__(self, folder: Path, system: str, fake: FakeSystem | None, server: CouchServer | None) -> None:
         self.fake = fake
         self.system = system
-        (folder / "auto.toml").write_text(CONFIG.format(system=system))
+        address = server.address(server.database("f85")) if server else str(folder / "picas.db")
+        native = '"InputSandbox=picas.password"' if server else ""
+        (folder / "auto.toml").write_text(CONFIG.format(system=system, native=native))
+        (folder / "picas.password").touch(0o600)
         path = fake.path() if fake else os.environ["PATH"]
-        self.picas = Cli(folder, XDG_STATE_HOME=str(folder / "state"), PATH=path)
-        with connect(str(folder / "picas.db"), create=True) as pool:
+        self.picas = Cli(folder, XDG_STATE_HOME=str(folder / "state"), PATH=path, PICAS_POOL=address)
+        with connect(address, create=True) as pool:
             pool.add({"command": "exec sleep 600"} for _ in range(20))
 
     @property
@@ -108,23 +113,27 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster_of(folder: Path, system: str) -> Iterator[Cluster]:
+def cluster_of(folder: Path, system: str, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with contextlib.ExitStack() as stack:
         fake = None if system == "local" else stack.enter_context(FakeSystem(folder / "programs", system))
-        made = Cluster(folder, system, fake)
+        # Pilots on the Grid reach pools on CouchDB servers alone.
+        server = request.getfixturevalue("couchdb_server") if system == "dirac" else None
+        made = Cluster(folder, system, fake, server)
         stack.callback(made.close)
         yield made
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with cluster_of(tmp_path, "slurm") as made:
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    with cluster_of(tmp_path, "slurm", request) as made:
         yield made
 
 
 @pytest.mark.parametrize(("system", "point"), [*CASES, *SOAKS])
-def test_its_jobs_are_found_again_and_none_is_made_twice(tmp_path: Path, system: str, point: str) -> None:
-    with cluster_of(tmp_path, system) as cluster:
+def test_its_jobs_are_found_again_and_none_is_made_twice(
+    tmp_path: Path, request: pytest.FixtureRequest, system: str, point: str
+) -> None:
+    with cluster_of(tmp_path, system, request) as cluster:
         where, when, nth = POINTS[point]
         where = where if where != "submit" else SUBMIT.get(system, "picas.schedulers.batch:Batch.submit")
         picas = cluster.picas
@@ -148,12 +157,14 @@ def test_its_jobs_are_found_again_and_none_is_made_twice(tmp_path: Path, system:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_without_its_journal_it_finds_all_its_jobs_by_their_names(tmp_path: Path, system: str) -> None:
-    with cluster_of(tmp_path, system) as cluster:
-        cluster.picas.ok("autopilot", "run", "auto.toml", "--once")
+def test_without_its_journal_it_finds_all_its_jobs_by_their_names(
+    tmp_path: Path, request: pytest.FixtureRequest, system: str
+) -> None:
+    with cluster_of(tmp_path, system, request) as cluster:
+        cluster.picas("autopilot", "run", "auto.toml", "--once")
         assert len(cluster.jobs) == 3
         cluster.journal.unlink()
-        answer = cluster.picas.ok("autopilot", "run", "auto.toml", "--once")
+        answer = cluster.picas("autopilot", "run", "auto.toml", "--once")
         assert len(cluster.jobs) == 3
         assert answer.err.count("adopted job") == 3
 

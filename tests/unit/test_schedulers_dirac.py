@@ -107,7 +107,7 @@ def test_the_description_and_the_script(tmp_path: Path) -> None:
         'Site = {"LCG.SURFsara.nl"};', 'Platform = "Linux_x86_64";', 'Tags = {"GPU"};', "cd . || exit 1",
          "exec python3 pilot.pyz run 'a b'",
     ):  # fmt: skip
-        assert line in text.splitlines(), line
+        assert line in [one.strip() for one in text.splitlines()], line
 
 
 def test_sites_to_avoid_are_avoided_beside_those_of_the_user(tmp_path: Path) -> None:

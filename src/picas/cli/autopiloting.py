@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from picas.config import PoolAddress
     from picas.pool import Pool
     from picas.schedulers.base import JobSpec
+    from picas.submission import PilotJob
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 autopilot = typer.Typer(help="Pilots by themselves: run, plan.", no_args_is_help=True, rich_markup_mode=None)
@@ -122,17 +123,17 @@ def _site(
         site = replace(site, interval=interval)
     if not site.folder.is_dir():
         raise ConfigError(f"{config.path}: site.{site.name}.folder: there is no folder {site.folder}")
-    batch = scheduler(site.system)
-    journal = Journal(journals_folder(os.environ) / f"{prefix_of(pool.url, site.name).rstrip('-')}.json")
+    batch, prefix = scheduler(site.system), prefix_of(pool.url, site.name)
+    journal = Journal(journals_folder(os.environ) / f"{prefix.rstrip('-')}.json")
     if acting:
         journal.lock()
         stack.callback(journal.close)
     journal.read()
-    jobs = _Jobs(site, found)
+    jobs = _Jobs(site, found, prefix, far=batch.is_far)
     if acting:
         # What cannot be submitted is said before anything is.
         for kind in site.kinds:
-            batch.script(jobs(kind, f"{journal.path.stem}-{kind.name}-0"))
+            batch.script(jobs(kind, f"{prefix}{kind.name}-0"))
     made = SiteAutopilot(pool, site, batch, journal, jobs, lambda text: _tell(f"{site.name}: {text}"))
     made.submitted = lambda name, job_id: _write_down(batch.name, job_id, name, pool.url)
     return made
@@ -149,27 +150,32 @@ def _write_down(system: str, job_id: str, name: str, pool: str) -> None:
 
 
 class _Jobs:
-    """Makes the jobs of a site's pilots."""
+    """Makes the jobs of a site's pilots, with names that begin so. ``far``: what they need travels with them."""
 
-    def __init__(self, site: Site, found: PoolAddress) -> None:
-        import os
-
-        from picas.submission import environment_for_jobs
-
-        self._folder = site.folder
-        self._environment = environment_for_jobs(found, os.environ, site.folder)
+    def __init__(self, site: Site, found: PoolAddress, prefix: str, *, far: bool) -> None:
+        self._found = found
+        self._far = far
+        self._made: set[Path] = set()
+        self._jobs = {kind.name: self._job(kind, site.folder, prefix) for kind in site.kinds}
 
     def __call__(self, kind: Kind, name: str) -> JobSpec:
-        from picas.amounts import seconds_text
-        from picas.files import make_folder
-        from picas.submission import PilotJob, jobs_folder
+        job = self._jobs[kind.name]
+        self._make(job.output)
+        return job.spec(name)
 
-        output = jobs_folder() / name.rpartition("-")[0]
-        make_folder(output)
-        job = PilotJob(
-            environment=self._environment,
-            folder=self._folder,
-            output=output,
+    def _job(self, kind: Kind, folder: Path, prefix: str) -> PilotJob:
+        import os
+
+        from picas.amounts import seconds_text
+        from picas.sandbox import pilot_job
+        from picas.submission import jobs_folder
+
+        return pilot_job(
+            self._found,
+            os.environ,
+            folder,
+            jobs_folder() / f"{prefix}{kind.name}",
+            far=self._far,
             options=(f"--view={kind.view}", f"--idle={seconds_text(kind.idle)}"),
             cores=kind.cores,
             memory=None if kind.memory is None else int(kind.memory),
@@ -178,7 +184,17 @@ class _Jobs:
             queue=kind.queue,
             native=kind.native,
         )
-        return job.spec(name)
+
+    def _make(self, folder: Path) -> None:
+        """Have the folder of some jobs, with what travels with them in it; once is enough."""
+        from picas.files import make_folder
+        from picas.sandbox import pack
+
+        if folder not in self._made:
+            make_folder(folder)
+            if self._far:
+                pack(folder)
+            self._made.add(folder)
 
 
 def _tell(text: str) -> None:

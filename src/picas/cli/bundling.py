@@ -14,7 +14,7 @@ from picas.cli.selecting import PoolOption
 from picas.cli.session import SETTINGS, address
 from picas.errors import ConfigError, UsageError
 
-__all__ = ["bundle", "job_description"]
+__all__ = ["bundle"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9._@:/+=,-]+")
 """What has no meaning of its own in a job description."""
@@ -35,6 +35,7 @@ def bundle(
     """Write a pilot that needs nothing but Python 3.10 or later, for pools on CouchDB servers."""
     from picas import bundle as making
     from picas.bundled import lines, refuse
+    from picas.schedulers import dirac
 
     refuse("makes no bundles", hint="it can be copied as it is")
     words = _run_words(run)
@@ -49,22 +50,9 @@ def bundle(
     if jdl:
         script, description = target.with_suffix(".sh"), target.with_suffix(".jdl")
         making.write_beside(script, making.start_script(target.name).encode(), 0o755)
-        making.write_beside(description, job_description(target.stem, ("run", *words)).encode(), 0o644)
+        text = dirac.description(target.stem, script.name, [script.name, target.name], arguments=("run", *words))
+        making.write_beside(description, text.encode(), 0o644)
         typer.echo(clean(f"{description}: a job description, with {script.name} to start the pilot"))
-
-
-def job_description(name: str, words: tuple[str, ...]) -> str:
-    """A job in DIRAC's language that starts ``NAME.sh`` with these words, and brings back what the pilot said."""
-    return f"""[
-  JobName = "{name}";
-  Executable = "{name}.sh";
-  Arguments = "{" ".join(words)}";
-  InputSandbox = {{"{name}.sh", "{name}.pyz"}};
-  OutputSandbox = {{"{name}.out", "{name}.err"}};
-  StdOutput = "{name}.out";
-  StdError = "{name}.err";
-]
-"""
 
 
 def _target(file: Path | None, folder: Path | None, is_for_job: bool) -> Path:
@@ -86,12 +74,9 @@ def _pool(pool: str | None) -> str | None:
     """The address that was asked for, in a form that goes into the bundle; the environment's is another matter."""
     if pool is None and SETTINGS.pool is None:
         return None
-    found = address(pool)
-    if not found.is_couchdb:
-        raise ConfigError(f"a bundle does not reach {found.url}", hint="it reaches pools on CouchDB servers only")
-    from picas.submission import with_user
+    from picas.sandbox import address_for_bundles
 
-    return with_user(found)
+    return address_for_bundles(address(pool))
 
 
 def _run_words(text: str) -> tuple[str, ...]:

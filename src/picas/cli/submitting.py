@@ -97,18 +97,16 @@ def _submit(
     **asked: Any,
 ) -> None:
     """Make the job, then submit it so many times."""
+    from picas import sandbox
     from picas.schedulers.sites import scheduler
-    from picas.submission import PilotJob, environment_for_jobs, is_file, jobs_folder, new_name
+    from picas.submission import is_file, jobs_folder, new_name
 
-    batch, name, here = scheduler(system), new_name(), Path.cwd()
+    batch, name = scheduler(system), new_name()
     output = folder.absolute() if folder else jobs_folder() / name
-    environment = environment_for_jobs(found, os.environ, here)
-    job = PilotJob(environment=environment, folder=here, output=output, **asked)
+    job = sandbox.pilot_job(found, os.environ, Path.cwd(), output, far=batch.is_far, **asked)
     script = batch.script(job.spec(name if array else f"{name}-1"))
     if is_file(found.url) and system != "local":
         say("warning: a pool in a file serves the pilots of one machine; a job on another node will not find it")
-    if system == "dirac":
-        say("warning: a Grid node has this picas only on a shared path; `picas pilot bundle --jdl` brings one")
     if dry_run:
         write(script)
         say(f"nothing was submitted; {'an array of' if array else 'as this one,'} {count} would be")
@@ -117,8 +115,11 @@ def _submit(
         url = there.url
         there.store.page(view, limit=1)  # one that is not there is better known before jobs wait for it
     _make(output)
+    if batch.is_far:
+        sandbox.pack(output)
     told = _array(batch, job, name, count, url) if array else _jobs(batch, job, name, count, url)
-    say(f"submitted {told} pilot{'s' if told != 1 else ''} to {system}; their output goes to {output}")
+    goes = "what they were submitted with is in" if batch.is_far else "their output goes to"
+    say(f"submitted {told} pilot{'s' if told != 1 else ''} to {system}; {goes} {output}")
 
 
 def _jobs(batch: Scheduler, job: PilotJob, name: str, count: int, pool: str) -> int:

@@ -84,8 +84,9 @@ class JobSpec:
     then be looked for by: what the names of jobs begin with that belong together, if that is not the name up to its
     last hyphen. ``argv`` is what the job runs, in ``folder``; what it prints goes to a file in ``output``, or else in
     ``folder``. ``environment`` is set in the job's script, which others may read: never a secret. ``warning`` is how
-    long before its end the job gets a TERM signal. ``avoid`` are nodes that it is kept off, where the batch system can
-    do that (`Scheduler.avoids`). ``native`` are options in the batch system's own words.
+    long before its end the job gets a TERM signal. ``sandbox`` are files that it finds where it begins, where jobs see
+    nothing else of this machine (`Scheduler.is_far`). ``avoid`` are nodes that it is kept off, where the batch system
+    can do that (`Scheduler.avoids`). ``native`` are options in the batch system's own words.
     """
 
     name: str
@@ -100,6 +101,7 @@ class JobSpec:
     warning: float = 120.0
     queue: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    sandbox: Sequence[Path] = ()
     avoid: Sequence[str] = ()
     native: Sequence[str] = ()
 
@@ -110,6 +112,8 @@ class Scheduler(Protocol):
     name: str
     avoids: bool
     """Whether jobs can be kept off nodes."""
+    is_far: bool
+    """Whether jobs run where nothing is to be seen of this machine, but what goes with them."""
 
     def script(self, spec: JobSpec) -> str:
         """The job script that `submit` hands in, as a person reads it."""

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from picas.errors import UsageError
 from picas.schedulers import commands
@@ -40,10 +41,11 @@ _BATCH = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A command, and what it reads."""
+    """A command, what it reads, and where it runs: without a folder of its own in that of the job."""
 
     argv: Sequence[str]
     stdin: str = ""
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class System:
     ``mine`` tells of this user's jobs, among them those with a name that begins so; where it does not tell their names,
     ``names`` is asked for these. ``read_queue`` and the like make jobs of what is printed, or raise `SchedulerAway`.
     ``cancelled`` finds what a line of ``cancel`` says of a job that is ended, or was before. ``avoids``: whether the
-    script can keep a job off nodes.
+    script can keep a job off nodes; ``is_far``: whether jobs see nothing of this machine.
     """
 
     name: str
@@ -73,6 +75,7 @@ class System:
     cancel: Sequence[str]
     cancelled: re.Pattern[str]
     avoids: bool
+    is_far: bool = False
     names: Callable[[Sequence[str]], Sequence[str]] | None = None
     read_names: Callable[[Answer], Mapping[str, str]] = lambda _: {}
     key: Callable[[str], str] = str
@@ -86,7 +89,7 @@ class Batch:
         self, system: System, *, timeout: float = commands.TIMEOUT, clock: Callable[[], float] = time.time
     ) -> None:
         self.name = system.name
-        self.avoids = system.avoids
+        self.avoids, self.is_far = system.avoids, system.is_far
         self.book = Book(clock)
         self._system = system
         self.timeout = timeout
@@ -99,7 +102,8 @@ class Batch:
         """Hand in one job; its id. `Rejected` or `SchedulerAway` when not."""
         call = self._system.submit(spec, self.script(spec))
         name = call.argv[0]
-        answer = commands.run(call.argv, stdin=call.stdin, timeout=self.timeout, folder=spec.folder, for_job=True)
+        folder = call.folder or spec.folder
+        answer = commands.run(call.argv, stdin=call.stdin, timeout=self.timeout, folder=folder, for_job=True)
         if found := self._system.submitted.search(whole_lines(answer.out) + whole_lines(answer.err)):
             return found[1]  # whatever the exit code: GridEngine takes a job, and warns of it, with 1
         if answer.code == 0:

@@ -2,10 +2,10 @@
 
 States and what the commands print are those of DIRAC 9.0a (``JobStatus.py``, ``JobMinorStatus.py``, the scripts of its
 WMS), attributes of a job description those of its user guide. Not run for real: it needs a Grid certificate and a
-server. The job's script travels in the input sandbox, with the files that native options add to it
-(``InputSandbox=FILE,FILE``), and begins where they are unpacked; output comes back in the output sandbox. DIRAC keeps
-its accounts and its queue in one. It finds jobs by group alone.
-Memory is not asked for: there is no attribute for it.
+server. The job's script travels in the input sandbox, with the files of `JobSpec.sandbox` and those that native options
+add (``InputSandbox=FILE,FILE``), and begins where they are unpacked; output comes back in the output sandbox. DIRAC
+keeps its accounts and its queue in one. It finds jobs by group alone. Memory is not asked for: there is no attribute
+for it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from picas.errors import UsageError
-from picas.schedulers.base import Job, JobSpec, JobState, SchedulerAway
+from picas.schedulers.base import Job, JobSpec, JobState, Rejected, SchedulerAway
 from picas.schedulers.batch import Batch, Call, System, failed, must_be_whole, state_of
 from picas.schedulers.commands import Answer
 from picas.schedulers.template import Template, checked, nodes, render
 
-__all__ = ["make", "read"]
+__all__ = ["description", "make", "read"]
+
+Attributes = Sequence[tuple[str, str | int | Sequence[str]]]
 
 _STATES = {
     "Checking": JobState.PENDING,
@@ -70,6 +72,7 @@ _LOG = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} ")
 _NONE = re.compile(r"^error: no jobs selected", re.IGNORECASE | re.MULTILINE)
 _NAMED = re.compile(r"'JobName': '([^']*)'")
 _NUMBERED = re.compile(r"'JobID': '?([0-9]+)'?")
+_LISTS = ("InputSandbox", "BannedSites")
 _NATIVE = re.compile(r"([A-Za-z][A-Za-z0-9]*) *= *([A-Za-z0-9._@:/+,=-]+)", re.ASCII)
 
 
@@ -92,6 +95,7 @@ def make() -> Batch:
         cancel=["dirac-wms-job-kill"],
         cancelled=_CANCELLED,
         avoids=True,
+        is_far=True,
     )
     return Batch(system, timeout=_TIMEOUT)
 
@@ -145,6 +149,39 @@ def _group(name: str) -> str:
     return checked(name.rpartition("-")[0] or name, "the job's name")
 
 
+def description(
+    name: str, executable: str, sandbox: Sequence[str], *, arguments: Sequence[str] = (), more: Attributes = ()
+) -> str:
+    """A job in DIRAC's language, which starts ``executable`` of its sandbox and brings back what it printed.
+
+    UsageError for what could be taken for something else: nothing but harmless characters comes within quotes.
+    """
+    out, err = f"{name}.out", f"{name}.err"
+    given: Attributes = [
+        ("JobName", name),
+        ("Executable", executable),
+        *(
+            [("Arguments", " ".join(checked(word, "the argument", option=True) for word in arguments))]
+            if arguments
+            else []
+        ),
+        ("InputSandbox", sandbox),
+        ("OutputSandbox", [out, err]),
+        ("StdOutput", out),
+        ("StdError", err),
+        *more,
+    ]
+    return "[\n" + "".join(f"  {key} = {_value(key, value)};\n" for key, value in given) + "]\n"
+
+
+def _value(key: str, value: str | int | Sequence[str]) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return f'"{value}"' if key == "Arguments" else f'"{checked(value, key)}"'
+    return "{" + ", ".join(f'"{checked(one, key)}"' for one in value) + "}"
+
+
 def _names(spec: JobSpec) -> tuple[str, str]:
     """The files of a job, in its folder: its script and its description."""
     name = checked(spec.name, "the job's name")
@@ -154,48 +191,51 @@ def _names(spec: JobSpec) -> tuple[str, str]:
 
 
 def _submit(spec: JobSpec, _: str) -> Call:
-    script, description = _names(spec)
-    (spec.folder / script).write_text(_script(spec), encoding="utf-8")
-    (spec.folder / description).write_text(_description(spec), encoding="utf-8")
-    return Call(argv=["dirac-wms-job-submit", description])
+    """The command; what it reads is written before, where the job's output would go that was here."""
+    (script, jdl), folder = _names(spec), spec.output or spec.folder
+    texts = {script: _script(spec), jdl: _description(spec)}
+    for name, text in texts.items():
+        try:
+            (folder / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise Rejected(f"{folder / name}: cannot be written: {error.strerror}; nothing was submitted") from None
+    return Call(argv=["dirac-wms-job-submit", jdl], folder=folder)
 
 
 def _script(spec: JobSpec) -> str:
     """What runs on the node, in the folder where the sandbox was unpacked."""
-    here = replace(spec, folder=Path(), output=None, queue="", native=())
+    here = replace(spec, folder=Path(), output=None, queue="", native=(), avoid=())
     return render(here, _TEMPLATE)
 
 
 def _description(spec: JobSpec) -> str:
-    return "".join(f"{name} = {value};\n" for name, value in _attributes(spec))
-
-
-def _attributes(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    """The attributes of the job description; whatever is quoted has only harmless characters."""
     script, _ = _names(spec)
     native = [_native(option) for option in spec.native]
-    files = [script, *(path for name, value in native if name == "InputSandbox" for path in value.split(","))]
-    out, err = f"{spec.name}.out", f"{spec.name}.err"
-    yield "JobName", f'"{spec.name}"'
-    yield "JobGroup", f'"{_group(spec.group or spec.name)}"'
-    yield "Executable", f'"{script}"'
-    yield "StdOutput", f'"{out}"'
-    yield "StdError", f'"{err}"'
-    yield "InputSandbox", _list(files)
-    yield "OutputSandbox", _list([out, err])
-    yield "NumberOfProcessors", str(spec.cores)
+    here = spec.output or spec.folder
+    files = [path.name if path.parent == here else str(path) for path in spec.sandbox]
+    files += [str(spec.folder / path) for path in _listed("InputSandbox", native)]
+    return description(spec.name, script, [script, *files], more=list(_requirements(spec, native)))
+
+
+def _requirements(spec: JobSpec, native: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str | int | Sequence[str]]]:
+    yield "JobGroup", _group(spec.group or spec.name)
+    yield "NumberOfProcessors", spec.cores
     if spec.time:
-        yield "CPUTime", str(math.ceil(spec.time * _HS06))
+        yield "CPUTime", math.ceil(spec.time * _HS06)
     if spec.gpus:
-        yield "Tags", _list(["GPU"])
+        yield "Tags", ["GPU"]
     if spec.queue:
-        yield "Site", _list([checked(spec.queue, "the site")])
-    banned = [site for name, value in native if name == "BannedSites" for site in value.split(",")]
-    if banned or spec.avoid:
-        yield "BannedSites", _list([*banned, *nodes(spec)])
+        yield "Site", [checked(spec.queue, "the site")]
+    if banned := [*_listed("BannedSites", native), *nodes(spec)]:
+        yield "BannedSites", banned
     for name, value in native:
-        if name not in ("InputSandbox", "BannedSites"):
-            yield name, value if value.isdecimal() else f'"{value}"'
+        if name not in _LISTS:
+            yield name, int(value) if value.isdecimal() else value
+
+
+def _listed(wanted: str, native: Sequence[tuple[str, str]]) -> list[str]:
+    """What native options add to a list that has other things in it."""
+    return [part for name, value in native if name == wanted for part in value.split(",")]
 
 
 def _native(option: str) -> tuple[str, str]:
@@ -204,7 +244,3 @@ def _native(option: str) -> tuple[str, str]:
         hint = "each is an attribute of a job description, as Platform=Linux_x86_64_glibc-2.17"
         raise UsageError(f"the native option {option!r:.80} is no attribute of a job description", hint=hint)
     return found[1], found[2]
-
-
-def _list(values: Sequence[str]) -> str:
-    return "{" + ", ".join(f'"{value}"' for value in values) + "}"

@@ -69,7 +69,7 @@ class Local:
     """The `Scheduler` of this machine. ``root`` is where jobs are kept, the user's state folder if not given."""
 
     name = "local"
-    avoids = False
+    avoids, is_far = False, False
 
     def __init__(self, root: Path | None = None) -> None:
         self._root = root or state_folder("local")

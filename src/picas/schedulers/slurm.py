@@ -96,7 +96,7 @@ class Slurm:
     """The `Scheduler` of a Slurm cluster. `book` is what is remembered between two looks."""
 
     name = "slurm"
-    avoids = True
+    avoids, is_far = True, False
 
     def __init__(self, *, timeout: float = commands.TIMEOUT, clock: Callable[[], float] = time.time) -> None:
         self.book = Book(clock)

@@ -81,9 +81,12 @@ def nodes(spec: JobSpec) -> list[str]:
     return list(spec.avoid)
 
 
-def checked(text: str, what: str) -> str:
-    """A value as it may stand in a directive or a file name, no option; UsageError, which names it, for any other."""
-    if text.startswith("-"):
+def checked(text: str, what: str, *, option: bool = False) -> str:
+    """A value as it may stand in a directive or a file name; UsageError, which names it, for any other.
+
+    It may not look like an option where it is not one.
+    """
+    if text.startswith("-") and not option:
         raise UsageError(f"{what} {text!r:.80} begins like an option")
     return _harmless(text, what)
 
