@@ -1,4 +1,7 @@
-"""The batch systems of the tests do for real what the tests of the back ends take for granted of them."""
+"""The batch systems of the tests do for real what the tests of the back ends take for granted of them.
+
+What F87 asks of them by way of the back ends, in CI too, is asked of their own commands in the soak.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,12 @@ def test_slurm_runs_a_job(slurm: Slurm) -> None:
 
 def test_slurm_tells_how_a_job_failed(slurm: Slurm) -> None:
     """Its exit code, or its signal."""
-    assert slurm.wait(slurm.submit("exit 3"), "FAILED")["ExitCode"] == "3:0"
-    assert slurm.wait(slurm.submit("kill -9 $$"), "FAILED")["ExitCode"] == "0:9"
+    exits, killed = slurm.submit("exit 3"), slurm.submit("kill -9 $$")
+    assert slurm.wait(exits, "FAILED")["ExitCode"] == "3:0"
+    assert slurm.wait(killed, "FAILED")["ExitCode"] == "0:9"
 
 
+@pytest.mark.soak
 def test_slurm_cancels_a_job(slurm: Slurm) -> None:
     """Running or waiting."""
     running = slurm.submit(SLEEP)
@@ -40,6 +45,7 @@ def test_slurm_cancels_a_job(slurm: Slurm) -> None:
     assert slurm.wait(running, "CANCELLED")["JobState"] == slurm.wait(waiting, "CANCELLED")["JobState"]
 
 
+@pytest.mark.soak
 def test_slurm_starts_a_requeued_job_again(slurm: Slurm) -> None:
     """At once, in the tests; it is the same job, in its second run."""
     job = slurm.submit(SLEEP, "--requeue")
@@ -51,12 +57,15 @@ def test_slurm_starts_a_requeued_job_again(slurm: Slurm) -> None:
     slurm.run("scancel", job)
 
 
+@pytest.mark.soak
 def test_slurm_starts_nothing_on_a_drained_node(slurm: Slurm) -> None:
     """What runs there ends in peace; what wants to go there waits until it is resumed."""
-    ends = slurm.submit("sleep 1", "-w", "n2")
+    go = slurm.folder / "go"
+    ends = slurm.submit(f"until [ -e {go} ]; do sleep 0.05; done", "-w", "n2")
     slurm.wait(ends, "RUNNING")
     slurm.drain("n2")
     waits = slurm.submit("exit 0", "-w", "n2")
+    go.touch()
     slurm.wait(ends, "COMPLETED")
     assert slurm.job(waits)["JobState"] == "PENDING"
 
@@ -65,6 +74,7 @@ def test_slurm_starts_nothing_on_a_drained_node(slurm: Slurm) -> None:
     slurm.wait(waits, "COMPLETED")
 
 
+@pytest.mark.soak
 def test_slurm_pushes_a_job_out_for_an_urgent_one(slurm: Slurm) -> None:
     """It is PREEMPTED, which is an end like others."""
     pushed = slurm.submit(SLEEP, "--nodes=2", "--exclusive")
@@ -129,10 +139,12 @@ def test_gridengine_runs_a_job(gridengine: GridEngine) -> None:
 
 def test_gridengine_tells_how_a_job_failed(gridengine: GridEngine) -> None:
     """Its exit code, or that of its signal."""
-    assert gridengine.ended(gridengine.submit("exit 3"))["exit_status"] == "3"
-    assert gridengine.ended(gridengine.submit("kill -9 $$"))["exit_status"].split()[0] == "137"
+    exits, killed = gridengine.submit("exit 3"), gridengine.submit("kill -9 $$")
+    assert gridengine.ended(exits)["exit_status"] == "3"
+    assert gridengine.ended(killed)["exit_status"].split()[0] == "137"
 
 
+@pytest.mark.soak
 def test_gridengine_cancels_a_job(gridengine: GridEngine) -> None:
     """One that ran is on record as ended by a signal; one that waited leaves no trace."""
     running = gridengine.submit(SLEEP)
@@ -147,10 +159,13 @@ def test_gridengine_cancels_a_job(gridengine: GridEngine) -> None:
     assert gridengine.account(waiting) == {}
 
 
+@pytest.mark.soak
 def test_gridengine_ends_a_job_at_its_time_limit(gridengine: GridEngine) -> None:
     """Limits are in seconds. A soft one is a signal to the job, a hard one its end."""
-    assert gridengine.ended(gridengine.submit("trap 'exit 9' USR1; sleep 60", "-l", "s_rt=1"))["exit_status"] == "9"
-    assert gridengine.ended(gridengine.submit(SLEEP, "-l", "h_rt=1"))["failed"].startswith("37")
+    warned = gridengine.submit("trap 'exit 9' USR1; sleep 60", "-l", "s_rt=1")
+    ended = gridengine.submit(SLEEP, "-l", "h_rt=1")
+    assert gridengine.ended(warned)["exit_status"] == "9"
+    assert gridengine.ended(ended)["failed"].startswith("37")
 
 
 def test_a_gridengine_leaves_nothing(gridengine: GridEngine) -> None:

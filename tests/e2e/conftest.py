@@ -31,5 +31,5 @@ def picas(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cli]:
 def picas_here(tmp_path: Path) -> Cli:
     """The command line, in a folder with an empty pool in a file."""
     cli = Cli(tmp_path)
-    cli.ok("init")
+    assert cli.inside("init").code == 0
     return cli

@@ -14,7 +14,7 @@ from support.pilot_jobs import SLEEPS, TOGETHER, PilotJobs
 @pytest.fixture
 def pilots(gridengine: GridEngine, tmp_path: Path) -> PilotJobs:
     jobs = PilotJobs("gridengine", tmp_path, gridengine.environ)
-    jobs.picas.ok("init")
+    jobs.picas.inside("init")
     return jobs
 
 
@@ -35,7 +35,7 @@ def test_a_pilot_ends_before_its_time_limit(gridengine: GridEngine, pilots: Pilo
     """What it could not finish waits again, uncharged, before GridEngine would have ended the job."""
     pilots.add(*[SLEEPS] * 2)
 
-    (job,) = pilots.submit("--cores", "2", "--time", "60s", "--warning", "54s", "--grace", "1s")
+    (job,) = pilots.submit("--cores", "2", "--time", "60s", "--warning", "56s", "--grace", "1s")
 
     account = gridengine.ended(job, 60)
     assert (account["failed"], account["exit_status"], account["slots"]) == ("0", "0", "2"), pilots.said()

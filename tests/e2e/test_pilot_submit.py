@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from picas.lifecycle import State, state_of
 from support.cli import Cli
 from support.fake_systems import FakeSystem
 from support.pilots import until
@@ -16,11 +17,6 @@ from support.pilots import until
 
 def rows(picas: Cli) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(picas.ok("pilot", "ls", "-o", "json").out)["rows"]
-    return found
-
-
-def counts(picas: Cli) -> dict[str, int]:
-    found: dict[str, int] = json.loads(picas.ok("status", "-o", "json").out)["counts"]
     return found
 
 
@@ -49,10 +45,9 @@ def test_four_jobs_of_this_machine_do_fifty_tokens(here: Cli) -> None:
     ids = answer.out.split()
     assert len(set(ids)) == 4
     assert "submitted 4 pilots to local" in answer.err
-    until("all are done", lambda: counts(here)["done"] == 50, 60)
+    until("all are done", lambda: all(state_of(doc) is State.DONE for doc in here.docs()), 60)
     assert sorted(path.name for path in here.folder.glob("out-*")) == sorted(f"out-{n}" for n in range(50))
-    docs = [json.loads(line) for line in here.ok("ls", "done", "-o", "jsonl").out.splitlines()]
-    assert {doc["picas_job"][:6] for doc in docs} == {"picas-"}
+    assert {doc["picas_job"][:6] for doc in here.docs()} == {"picas-"}
     until("no job is left", lambda: rows(here) == [], 30)
     outputs = list(state_folder(here).glob("jobs/picas-*/*.out"))
     assert len(outputs) == 4
@@ -61,7 +56,7 @@ def test_four_jobs_of_this_machine_do_fifty_tokens(here: Cli) -> None:
 
 def test_pilots_are_listed_once_and_told_to_end(here: Cli) -> None:
     """A job of this machine has no id that its pilot knows, but a name."""
-    here.ok("pilot", "submit", "local", "-n", "2", "--idle", "1h")
+    here.ok("pilot", "submit", "local", "-n", "2", "--idle", "1h", "--lease", "3s")
     two = until("both pilots are there", lambda: (r := rows(here)) and all(x["state"] == "alive" for x in r) and r, 30)
     assert sorted(row["job"][-2:] for row in two) == ["-1", "-2"]
     here.ok("pilot", "stop", "--all")
@@ -188,7 +183,7 @@ def test_an_array(here: Cli, fake: FakeSystem) -> None:
     ],
 )
 def test_bad_input_is_one_line(here: Cli, fake: FakeSystem, words: tuple[str, ...], code: int, said: str) -> None:
-    answer = here("pilot", "submit", *words)
+    answer = here.inside("pilot", "submit", *words)
     assert answer.code == code, answer
     assert said in answer.err
     assert answer.err.count("\n") <= 3

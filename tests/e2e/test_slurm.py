@@ -17,7 +17,7 @@ from support.slurm import Slurm, get_slurm
 @pytest.fixture
 def pilots(slurm: Slurm, tmp_path: Path) -> Iterator[PilotJobs]:
     jobs = PilotJobs("slurm", tmp_path, slurm.environ)
-    jobs.picas.ok("init")
+    jobs.picas.inside("init")
     yield jobs
     slurm.clear()
 

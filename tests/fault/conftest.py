@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support import pilots
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory, where there is one: for what is had on the disk again and again, and is of no use there."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="picas-test-", dir=shared if os.access(shared, os.W_OK) else None) as name:
+        yield Path(name)
 
 
 @pytest.fixture

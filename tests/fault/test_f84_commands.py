@@ -26,12 +26,12 @@ SOAK = pytest.mark.soak, pytest.mark.timeout(1800)
 
 @pytest.fixture(params=SYSTEMS)
 def play(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Played]]:
     """Makes an autopilot on the pretended programs of each system."""
-    with FakeSystem(tmp_path / "programs", request.param) as fake:
+    with FakeSystem(memory / "programs", request.param) as fake:
         monkeypatch.setenv("PATH", fake.path())
-        yield lambda **said: Played(tmp_path, fake, request.param, **said)
+        yield lambda **said: Played(memory, fake, request.param, **said)
 
 
 @pytest.mark.parametrize(("cycles", "seed"), [(60, 1), pytest.param(500, 2, marks=SOAK)])
@@ -71,10 +71,10 @@ def test_f84_two_thousand_jobs(play: Callable[..., Played], cycles: int) -> None
     played.until_settled()
 
 
-def test_f84_local_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f84_local_jobs(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F84: jobs of this machine are killed, lose their records, find no place. There are never more than may be."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    played = LocalJobs(tmp_path, "local", seed=4)
+    monkeypatch.setenv("XDG_STATE_HOME", str(memory / "state"))
+    played = LocalJobs(memory, "local", seed=4)
     try:
         for number in range(40):
             if number % 10 == 0:

@@ -14,6 +14,7 @@ from picas.schedulers.base import JobState
 from support.autopilot_world import World
 
 CYCLES = 500
+SOAK = pytest.mark.soak
 FAULTS = ("away", "away", "garbage", "limit", "late", "lost", "partial")
 
 
@@ -52,9 +53,9 @@ def _mishaps(world: World) -> None:
             world.batch.hidden[number] = float("inf")
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_never_more_jobs_than_max_in_500_cycles(tmp_path: Path, seed: int) -> None:
-    world = World(tmp_path, seed=seed, wait=200.0, length=300.0)
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=SOAK), 1, 2, pytest.param(3, marks=SOAK)])
+def test_never_more_jobs_than_max_in_500_cycles(memory: Path, seed: int) -> None:
+    world = World(memory, seed=seed, wait=200.0, length=300.0)
     world.batch.reuse_ids = bool(seed % 3)
     world.batch.fault = _fault(world, share=0.05 + 0.1 * (seed % 4))  # type: ignore[assignment]
     site = world.site(Kind(name="one", max=12, min=seed % 3), Kind(name="two", max=6, backlog=3), max=16)
@@ -84,8 +85,8 @@ def test_never_more_jobs_than_max_in_500_cycles(tmp_path: Path, seed: int) -> No
     assert {str(state) for state, count in world.pool.count().items() if count} == {"done"}
 
 
-def test_a_queue_that_refuses_is_let_be_for_a_minute_up_to_an_hour(tmp_path: Path) -> None:
-    world = World(tmp_path, seed=3)
+def test_a_queue_that_refuses_is_let_be_for_a_minute_up_to_an_hour(memory: Path) -> None:
+    world = World(memory, seed=3)
     tries: list[float] = []
 
     def refuse(call: str) -> str:
@@ -113,8 +114,8 @@ def test_a_queue_that_refuses_is_let_be_for_a_minute_up_to_an_hour(tmp_path: Pat
     assert len(world.batch.jobs) >= 5
 
 
-def test_when_the_batch_system_is_away_nothing_is_submitted_and_nothing_forgotten(tmp_path: Path) -> None:
-    world = World(tmp_path, length=1e6, wait=30.0)
+def test_when_the_batch_system_is_away_nothing_is_submitted_and_nothing_forgotten(memory: Path) -> None:
+    world = World(memory, length=1e6, wait=30.0)
     autopilot = world.autopilot(world.site(Kind(name="k", max=6)))
     world.add(4)
     world.play(autopilot, 5)
@@ -131,8 +132,8 @@ def test_when_the_batch_system_is_away_nothing_is_submitted_and_nothing_forgotte
     assert any("answers again" in line for line in world.said)
 
 
-def test_a_submission_in_doubt_counts_until_it_is_found(tmp_path: Path) -> None:
-    world = World(tmp_path, length=1e6, wait=1e9)
+def test_a_submission_in_doubt_counts_until_it_is_found(memory: Path) -> None:
+    world = World(memory, length=1e6, wait=1e9)
     autopilot = world.autopilot(world.site(Kind(name="k", max=2)))
     world.add(10)
     world.batch.fault = lambda call: "lost" if call == "submit" else ""
@@ -149,8 +150,8 @@ def test_a_submission_in_doubt_counts_until_it_is_found(tmp_path: Path) -> None:
     assert [entry.in_doubt for entry in autopilot.ledger.jobs.values()] == [False, False]
 
 
-def test_one_that_was_never_made_is_given_up_after_the_grace_time(tmp_path: Path) -> None:
-    world = World(tmp_path, length=1e6, wait=1e9)
+def test_one_that_was_never_made_is_given_up_after_the_grace_time(memory: Path) -> None:
+    world = World(memory, length=1e6, wait=1e9)
     autopilot = world.autopilot(world.site(Kind(name="k", max=1), grace=600.0))
     world.add(10)
     world.batch.fault = lambda call: "away" if call == "submit" else ""

@@ -17,6 +17,7 @@ from picas.pool import connect
 from support.cli import Cli
 from support.couchdb_server import CouchServer
 from support.fake_systems import SYSTEMS, FakeSystem
+from support.pilot_jobs import half_a_minute_later
 
 CONFIG = """
 [site.cluster]
@@ -99,12 +100,6 @@ class Cluster:
     def journal(self) -> Path:
         return next(self.picas.folder.glob("state/picas/autopilot/*.json"))
 
-    def half_a_minute_later(self) -> None:
-        with contextlib.suppress(StopIteration):
-            values = json.loads(self.journal.read_text())
-            values["tried_at"] = values["looked_at"] = values["tried_at"] - 31
-            self.journal.write_text(json.dumps(values))
-
     def close(self) -> None:
         """End what really runs."""
         for path in self.picas.folder.glob("state/picas/local/*/*/stat"):
@@ -143,8 +138,8 @@ def test_its_jobs_are_found_again_and_none_is_made_twice(
 
         before = set(cluster.jobs)
         for _ in range(2):
-            cluster.half_a_minute_later()
-            answer = picas("autopilot", "run", "auto.toml", "--once")
+            half_a_minute_later(cluster.picas.folder / "state")
+            answer = picas.inside("autopilot", "run", "auto.toml", "--once")
             assert answer.code == 0, answer
         entries = json.loads(cluster.journal.read_text())["jobs"].values()
         jobs = cluster.jobs
@@ -161,10 +156,10 @@ def test_without_its_journal_it_finds_all_its_jobs_by_their_names(
     tmp_path: Path, request: pytest.FixtureRequest, system: str
 ) -> None:
     with cluster_of(tmp_path, system, request) as cluster:
-        cluster.picas("autopilot", "run", "auto.toml", "--once")
+        cluster.picas.inside("autopilot", "run", "auto.toml", "--once")
         assert len(cluster.jobs) == 3
         cluster.journal.unlink()
-        answer = cluster.picas("autopilot", "run", "auto.toml", "--once")
+        answer = cluster.picas.inside("autopilot", "run", "auto.toml", "--once")
         assert len(cluster.jobs) == 3
         assert answer.err.count("adopted job") == 3
 
@@ -177,7 +172,7 @@ def test_an_answer_that_was_lost_is_no_second_job(cluster: Cluster) -> None:
     assert "it is not known whether job" in answer.err
     assert len(cluster.jobs) == 1
     cluster.fake.tell(sbatch="")
-    cluster.half_a_minute_later()
+    half_a_minute_later(cluster.picas.folder / "state")
     cluster.picas.ok("autopilot", "run", "auto.toml", "--once")
     assert len(cluster.jobs) == 3
     assert len(cluster.fake.calls("sbatch")) == 3

@@ -25,8 +25,8 @@ def _fail(world: World, node: str) -> None:
     world.batch.set(number, JobState.FAILED, exit_code=8, node=node)
 
 
-def test_a_node_is_set_apart_after_three_pilots_in_a_row(tmp_path: Path) -> None:
-    world = World(tmp_path, wait=1e9, length=1e6)
+def test_a_node_is_set_apart_after_three_pilots_in_a_row(memory: Path) -> None:
+    world = World(memory, wait=1e9, length=1e6)
     site = world.site(Kind(name="k", max=1))
     autopilot = world.autopilot(site)
     world.add(50)
@@ -56,8 +56,8 @@ def test_a_node_is_set_apart_after_three_pilots_in_a_row(tmp_path: Path) -> None
     assert autopilot.ledger.nodes.apart() == ["n7"]
 
 
-def test_three_that_are_not_in_a_row_are_nothing(tmp_path: Path) -> None:
-    world = World(tmp_path, wait=1e9, length=1e6)
+def test_three_that_are_not_in_a_row_are_nothing(memory: Path) -> None:
+    world = World(memory, wait=1e9, length=1e6)
     autopilot = world.autopilot(world.site(Kind(name="k", max=1)))
     world.add(50)
     for turn in range(8):
@@ -77,12 +77,12 @@ def test_three_that_are_not_in_a_row_are_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_black_hole_is_left_out_and_the_other_nodes_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+    memory: Path, monkeypatch: pytest.MonkeyPatch, system: str
 ) -> None:
     """It is always free, and so gets every job that may go there, by the commands of each batch system."""
-    with FakeSystem(tmp_path / "programs", system) as fake:
+    with FakeSystem(memory / "programs", system) as fake:
         monkeypatch.setenv("PATH", fake.path())
-        played = Played(tmp_path, fake, system, most=4)
+        played = Played(memory, fake, system, most=4)
         swallowed = 0
         for _ in range(40):
             played.cycle()
@@ -109,8 +109,8 @@ def test_a_black_hole_is_left_out_and_the_other_nodes_go_on(
             assert any("pilots end without having run anything" in line and "next try" in line for line in played.said)
 
 
-def test_when_pilots_come_up_nowhere_it_tries_one_at_a_time_and_ever_more_seldom(tmp_path: Path) -> None:
-    world = World(tmp_path, wait=30.0)
+def test_when_pilots_come_up_nowhere_it_tries_one_at_a_time_and_ever_more_seldom(memory: Path) -> None:
+    world = World(memory, wait=30.0)
     world.comes_up = False
     autopilot = world.autopilot(world.site(Kind(name="k", max=20)))
     world.add(100)

@@ -47,7 +47,7 @@ def test_a_good_node_goes_on_beside_it(site: Site) -> None:
     tool.mkdir()
     (tool / "analyse").write_text('#!/bin/sh\nsleep 0.02\necho "$PICAS_TOKEN_ID $PICAS_FENCE" >> "$SIDE"\n')
     (tool / "analyse").chmod(0o755)
-    site.add(*[["analyse"]] * TOKENS)
+    site.add(*[["analyse"]] * 120)
     path = site.environ["PATH"]
     bad = site.pilot(cores=2, lease=10.0)
     site.environ["PATH"] = f"{tool}:{path}"
@@ -58,7 +58,7 @@ def test_a_good_node_goes_on_beside_it(site: Site) -> None:
     # At most five failed where the program was missing; all others are done, each once.
     states = check(site, side=True)
     assert states[State.ERROR] <= 5
-    assert states[State.DONE] == TOKENS - states[State.ERROR]
+    assert states[State.DONE] == 120 - states[State.ERROR]
 
 
 def test_bad_commands_of_their_own_stop_no_pilot(site: Site) -> None:
@@ -91,7 +91,7 @@ def test_runners_that_are_killed_are_a_matter_of_the_node(site: Site) -> None:
 
 
 def test_a_long_command_runs_on_when_the_pilot_gives_up(site: Site) -> None:
-    (long,) = site.add([sys.executable, "-c", "import time; time.sleep(3)"], priority=9)
+    (long,) = site.add([sys.executable, "-c", "import time; time.sleep(1.5)"], priority=9)
     site.add(*[["no-such-program"]] * 20)
     report = site.pilot(cores=2, lease=10.0).report(30.0)
 

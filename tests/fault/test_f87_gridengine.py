@@ -72,16 +72,17 @@ def test_f87_gridengine_ends_of_their_own(jobs: Jobs) -> None:
 def test_f87_gridengine_qdel(jobs: Jobs) -> None:
     """F87: a job that runs is deleted. It is ending, then cancelled. One that waits leaves no trace, and is gone."""
     deaf = jobs.spec.folder / "deaf"
-    running, waiting = jobs.submit(f"trap '' USR2; touch {deaf}; {SLEEP[5:]}"), jobs.submit(SLEEP, "-h")
-    jobs.until(running, JobState.RUNNING)
-    until("it takes no notice of its warning", deaf.exists, 30.0)
-    jobs.until(waiting, JobState.HELD)
+    with jobs.cluster.impatient():
+        running, waiting = jobs.submit(f"trap '' USR2; touch {deaf}; {SLEEP[5:]}"), jobs.submit(SLEEP, "-h")
+        jobs.until(running, JobState.RUNNING)
+        until("it takes no notice of its warning", deaf.exists, 30.0)
+        jobs.until(waiting, JobState.HELD)
 
-    jobs.batch.cancel([running, waiting])
-    jobs.until(running, JobState.ENDING)
-    jobs.batch.cancel([running, waiting])
+        jobs.batch.cancel([running, waiting])
+        jobs.until(running, JobState.ENDING)
+        jobs.batch.cancel([running, waiting])
 
-    assert jobs.until(running, JobState.CANCELLED).exit_code == -9
+        assert jobs.until(running, JobState.CANCELLED).exit_code == -9
     assert jobs.state(waiting) is None
     jobs.clock.now += GRACE + 1
     assert jobs.state(waiting) is JobState.GONE
@@ -90,9 +91,10 @@ def test_f87_gridengine_qdel(jobs: Jobs) -> None:
 
 def test_f87_gridengine_time(jobs: Jobs) -> None:
     """F87: the time of a job is over. It is said so, also of one that takes no notice of its warning."""
-    sleeps, deaf = jobs.submit(SLEEP, time=2.0), jobs.submit("trap '' USR2; sleep 600", time=2.0)
+    with jobs.cluster.impatient():
+        sleeps, deaf = jobs.submit(SLEEP, time=2.0), jobs.submit("trap '' USR2; sleep 600", time=2.0)
 
-    assert {jobs.until(job, JobState.TIMEOUT).state for job in (sleeps, deaf)} == {JobState.TIMEOUT}
+        assert {jobs.until(job, JobState.TIMEOUT).state for job in (sleeps, deaf)} == {JobState.TIMEOUT}
 
 
 def test_f87_gridengine_cannot_start(jobs: Jobs) -> None:

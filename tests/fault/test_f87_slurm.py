@@ -127,9 +127,10 @@ def test_f87_requeue(jobs: Jobs) -> None:
 
 def test_f87_drain(jobs: Jobs) -> None:
     """F87: a node is drained. What runs there goes on to its end; what wants to go there waits, and is not failed."""
-    runs = jobs.running("sleep 2", "--nodelist=n2")
+    runs = jobs.running("until [ -e go ]; do sleep 0.05; done", "--nodelist=n2")
     jobs.cluster.drain("n2")
     waits = jobs.submit("exit 0", "--nodelist=n2")
+    (jobs.folder / "go").touch()
 
     assert jobs.ended(runs).state == JobState.DONE
     assert jobs.state(waits).is_waiting
@@ -167,13 +168,16 @@ def test_f87_controller_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """F87: slurmctld dies, and comes back. Meanwhile nothing is said of any job, least of all that it has ended."""
     with get_slurm(nodes=1) as cluster:
         monkeypatch.setenv("SLURM_CONF", cluster.environ["SLURM_CONF"])
-        jobs = Jobs(cluster, tmp_path, SlurmBackEnd(timeout=3))
+        batch = SlurmBackEnd()
+        jobs = Jobs(cluster, tmp_path, batch)
         running = jobs.running(SLEEP)
         cluster.kill_controller()
+        batch.timeout = 1.0  # its commands try for longer than that
         with pytest.raises(SchedulerAway):
             jobs.batch.status([running])
 
         cluster.start_controller()
+        batch.timeout = 20.0
 
         assert not jobs.state(running).is_final
 

@@ -103,7 +103,9 @@ class FakeSystem(FakePrograms):
     @property
     def alive(self) -> set[str]:
         """The jobs that may still run, whatever is said of them."""
-        return {job_id for job_id, job in self.jobs.items() if not job.over}
+        with self.lock:
+            self._refresh()
+            return {job_id for job_id, job in self._jobs.items() if not job.over}
 
     def answer(self, call: Call) -> Reply | None:
         """What a call comes to."""

@@ -21,8 +21,8 @@ from picas.schedulers.book import GRACE, PATIENCE, Book
 from support.fake_systems import FakeSystem
 
 Said = Mapping[str, Any]
-HANGS = 0.3
-"""Seconds after which a command that never ends is given up."""
+HANGS, LOST = 0.1, 0.5
+"""Seconds after which a command is given up that never ends, and one that is to do its work before."""
 
 
 class Clock:
@@ -65,7 +65,7 @@ class Rig:
     @contextlib.contextmanager
     def told(self, command: str, mode: str) -> Iterator[None]:
         """A command does so meanwhile, and is not waited for long when it hangs."""
-        patience, self.scheduler.timeout = self.scheduler.timeout, HANGS if mode in ("hang", "lost") else 30.0
+        patience, self.scheduler.timeout = self.scheduler.timeout, {"hang": HANGS, "lost": LOST}.get(mode, 30.0)
         self.fake.tell(**{command: mode})
         yield
         self.fake.tell(**{command: ""})

@@ -14,7 +14,7 @@ from picas.schedulers.book import GRACE, PATIENCE
 from picas.schedulers.slurm import Slurm
 from support.dialects.slurm import Slurm as Words
 from support.fake_systems import FakeSystem
-from support.scheduler_suite import HANGS, Clock, Rig, SchedulerSuite, spec_in
+from support.scheduler_suite import HANGS, LOST, Clock, Rig, SchedulerSuite, spec_in
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_what_became_of_a_job_may_be_unknown(slurm: Slurm, fake: FakeSystem, spe
 
 
 def test_a_job_whose_id_was_lost_is_found_by_its_name(fake: FakeSystem, spec: JobSpec) -> None:
-    slurm = Slurm(timeout=HANGS)
+    slurm = Slurm(timeout=LOST)
     fake.tell(sbatch="lost")
     with pytest.raises(SchedulerAway, match="did not answer"):
         slurm.submit(spec)

@@ -54,7 +54,8 @@ class HTCondor(Dialect):
         in_queue = call.name == "condor_q"
         there = [job for job in jobs.values() if job.queue is in_queue and (in_queue or job.account)]
         shown = [job.said for job in there if not ids or job.id in ids]
-        return Reply(json.dumps(shown, indent=1) + "\n" if shown or in_queue else "")
+        rows = "\n,\n".join(map(json.dumps, shown))
+        return Reply(f"[\n{rows}\n]\n" if shown or in_queue else "")
 
     def on(self, node: str) -> Said:
         return {"RemoteHost": f"slot1@{node}", "LastRemoteHost": f"slot1@{node}"}

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from support.dialects.base import Call, Dialect, FakeJob, Reply, Said, run_script, user
 
@@ -92,9 +92,10 @@ def _qstat(jobs: Mapping[str, FakeJob], words: list[str]) -> Reply:
             errors += f"qstat: {word} Job has finished, use -x or -H to obtain historical job information\n"
         else:
             errors += f"qstat: Unknown Job Id {word}\n"
-    table: dict[str, Any] = {"timestamp": 1795543401, "pbs_version": "23.06.06", "pbs_server": "pbs"}
-    table.update({"Jobs": shown} if shown else {})
-    return Reply(json.dumps(table, indent=4) + "\n", errors, 153 if errors else 0)
+    rows = ",\n".join(f"        {json.dumps(job_id)}:{json.dumps(said)}" for job_id, said in shown.items())
+    jobs_said = f',\n    "Jobs":{{\n{rows}\n    }}' if shown else ""
+    table = f'{{\n    "timestamp":1795543401,\n    "pbs_version":"23.06.06",\n    "pbs_server":"pbs"{jobs_said}\n}}\n'
+    return Reply(table, errors, 153 if errors else 0)
 
 
 def _option(script: str, pattern: str) -> str:
