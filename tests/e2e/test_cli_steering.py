@@ -84,7 +84,7 @@ def test_tokens_that_wait_are_given_a_priority(picas: Cli) -> None:
 
 
 def test_pilots_are_drained_and_stopped_by_name_or_all(picas: Cli) -> None:
-    picas.ok("add", "--range", "1-9", "--", "sh", "-c", "echo begun >> side; sleep 1")
+    picas.ok("add", "--range", "1-99", "--", "sh", "-c", "echo begun >> side; sleep 1")
     argv = picas.argv(["run", "--cores", "1", "--lease", "1.5s", "--idle", "1m"])
     pilots = [subprocess.Popen(argv, cwd=picas.folder, env=picas.environ) for _ in range(2)]
     try:

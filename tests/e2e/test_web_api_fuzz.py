@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.cli import Cli
-from support.installing import SERVERS, Missing, one_at_a_time, run
+from support.installing import SERVERS, one_at_a_time, or_skip, run
 from support.web import Web, piloted, serving
 
 _HOME = SERVERS / "schemathesis"
@@ -31,8 +30,8 @@ def schemathesis() -> Path:
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """A pool with tokens in each state, files, a view group, ways to fail, and a pilot."""
+def picas_with_tokens(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A pool with tokens in most states, files, a view group, and ways to fail."""
     picas = Cli(tmp_path_factory.mktemp("fuzz"))
     picas.ok("init")
     picas.ok("add", "--range", "1-40", "--", "bash", "-c", "echo {i} >&2; exit $(( {i} % 3 ))")
@@ -40,7 +39,13 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     picas.ok("view", "add", "High", "--where", "i>20")
     picas.ok("run")
     picas.ok("add", "--range", "1-3", "--", "sleep", "600")
-    with serving(picas) as web, piloted(picas, "--cores", "1"):
+    return picas
+
+
+@pytest.fixture(scope="module")
+def web(picas_with_tokens: Cli) -> Iterator[Web]:
+    """Its page, and a pilot at work."""
+    with serving(picas_with_tokens) as web, piloted(picas_with_tokens, "--cores", "1"):
         yield web
 
 
@@ -51,18 +56,32 @@ def test_a_word_that_is_none_of_those_that_make_sense_is_refused(web: Web) -> No
     assert web.get("/api/v1/tokens?full=true&sort=id&limit=500&view=High/error").json["tokens"]
 
 
+def test_who_asks_in_a_way_that_there_is_not_is_told_which_there_are(web: Web) -> None:
+    answer = web.ask("OPTIONS", "/api/v1/tokens")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("named", [{}, {"id": "t"}, {"id": "t", "name": "logs_t.err"}, {"view": "High/error"}])
 def test_nothing_is_answered_that_the_description_does_not_say(web: Web, tmp_path: Path, named: dict[str, str]) -> None:
     """Random calls, and such that name what is there."""
-    try:
-        program = schemathesis()
-    except Missing as missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in named.items()]
     (tmp_path / "schemathesis.toml").write_text("".join(["[parameters]\n", *lines] if lines else []))
-    argv = [str(program), "run", f"{web.url}api/v1/openapi.json", "--phases", "examples,coverage,fuzzing"]
+    ask_anything(web, tmp_path)
+
+
+@pytest.mark.soak
+def test_nothing_that_changes_the_pool_is_answered_otherwise(picas_with_tokens: Cli, tmp_path: Path) -> None:
+    """The same of a page with ``--write``, whose pool is changed at random meanwhile."""
+    with serving(picas_with_tokens, "--write") as web:
+        ask_anything(web, tmp_path, "--header", f"Authorization: Bearer {web.token}")
+
+
+def ask_anything(web: Web, folder: Path, *options: str) -> None:
+    """Have schemathesis ask what it thinks of, as the configuration in the folder says; it finds nothing."""
+    program = or_skip(schemathesis)
+    argv = [str(program), "run", f"{web.url}api/v1/openapi.json", "--phases", "examples,coverage,fuzzing", *options]
     argv += ["--max-examples", "200", "--exclude-checks", _WITHOUT, "--generation-deterministic"]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=170)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
     assert "passed" in done.stdout

@@ -120,6 +120,7 @@ def test_the_pool_is_paused_and_goes_on(web: Web, picas: Cli) -> None:
         ("change", {"verb": "reset", "everything": 1}, 400),
         ("change", {"verb": "reset", "ids": ["t1", 2]}, 400),
         ("change", {"verb": "reset", "ids": ["\ud800"]}, 400),
+        ("change", {"verb": "reset", "ids": [""]}, 400),
         ("change", {"verb": "reset", "view": "\x00"}, 400),
         ("change", {"verb": "reset", "where": "(("}, 400),
         ("change", {"verb": "reset", "nonsense": 1}, 400),

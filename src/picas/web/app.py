@@ -150,7 +150,16 @@ async def _error(request: Request, error: Exception) -> Response:
 
 async def _no_such_place(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return _told(request, status, "there is nothing here" if status == 404 else "that cannot be done here", "")
+    answer = _told(request, status, "there is nothing here" if status == 404 else "that cannot be done here", "")
+    if status == 405:
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return answer
+
+
+def _methods(request: Request) -> set[str]:
+    """What can be done at the place that was asked for; a path may be there once for each method."""
+    here = (route for route in request.app.routes if isinstance(route, Route) and route.path == request.url.path)
+    return {method for route in here for method in route.methods or ()}
 
 
 async def _fault(request: Request, error: Exception) -> Response:

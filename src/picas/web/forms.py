@@ -56,6 +56,8 @@ def _checked(name: str, value: Any, kind: type) -> Any:
     for text in texts:
         if not isinstance(text, str) or not _is_text(text):
             raise UsageError(f"{name} has something in it that is no text")
+    if isinstance(value, list) and "" in value:
+        raise UsageError(f"{name} has an empty text in it")
     return value
 
 

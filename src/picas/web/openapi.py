@@ -59,7 +59,7 @@ class Deed:
         return {
             "summary": self.summary,
             "operationId": "post_" + self.path.removeprefix("/api/v1/").replace("/", "_"),
-            "requestBody": {"required": True, "content": _content(self.takes)},
+            "requestBody": {"required": bool(_SHAPES[self.takes]["required"]), "content": _content(self.takes)},
             "responses": {"200": good, **later, **{code: _problem(w) for code, w in (_PROBLEMS | _REFUSED).items()}},
         }
 
