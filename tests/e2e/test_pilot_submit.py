@@ -54,6 +54,24 @@ def test_four_jobs_of_this_machine_do_fifty_tokens(here: Cli) -> None:
     assert all("pilot ended, no work is left" in output.read_text() for output in outputs)
 
 
+@pytest.mark.parametrize("system", ["gridengine", "pbs", "htcondor"])
+def test_a_job_does_its_work_as_each_system_would_run_it(here: Cli, tmp_path: Path, system: str) -> None:
+    """By its script and what that has of variables, or by its description."""
+    here.ok("add", "--range", "1-4", "--", "echo {i} > out-{i}")
+    with FakeSystem(tmp_path / "programs", system, runs=True) as fake:
+        here.environ["PATH"] = fake.path()
+        here.ok("pilot", "submit", system, "--time", "1h")
+        until("all are done", lambda: all(state_of(doc) is State.DONE for doc in here.docs()), 60)
+        until("its job has ended", lambda: not fake.alive, 30)
+        ((job, known),) = fake.jobs.items()
+        assert known.said.items() >= {**fake.words.ended(0)}.items()
+        assert sorted(path.name for path in here.folder.glob("out-*")) == ["out-1", "out-2", "out-3", "out-4"]
+        assert {doc["picas_job"] if system != "pbs" else doc["pbs_job_id"] for doc in here.docs()} == {
+            known.name if system != "pbs" else job
+        }
+        assert rows(here) == []
+
+
 def test_pilots_are_listed_once_and_told_to_end(here: Cli) -> None:
     """A job of this machine has no id that its pilot knows, but a name."""
     here.ok("pilot", "submit", "local", "-n", "2", "--idle", "1h", "--lease", "3s")
