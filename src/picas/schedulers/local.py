@@ -30,14 +30,17 @@ __all__ = ["Local", "make"]
 
 _TEMPLATE = Template(prefix="#", options=())
 
-# The trap is for the shell alone, which is to wait for the job that was sent the same signal. A job that was not there
-# yet was not sent it: it looks for itself.
+# A signal goes to all of a job's processes. Those that write for the shell take no notice of it; while the job runs,
+# the shell waits for what that makes of it. A job that was not there yet was not sent it: it looks for itself.
 _SHELL = """
-trap : TERM INT HUP
+trap '' TERM INT HUP
 cat "/proc/$$/stat" /proc/sys/kernel/random/boot_id > "$1/stat.new" && mv "$1/stat.new" "$1/stat"
 [ -e "$1/stat" ] || exit 1
+trap : TERM INT HUP
 /bin/sh -c '[ -e "$1/cancelled" ] && exit 143; exec /bin/sh "$1/script"' picas "$1"
-echo "$?" > "$1/exit.new" && mv "$1/exit.new" "$1/exit"
+code=$?
+trap '' TERM INT HUP
+echo "$code" > "$1/exit.new" && mv "$1/exit.new" "$1/exit"
 """
 
 _STARTS_WITHIN = 30.0
