@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support import pilots
+from support.in_memory import folder_in_memory
 
 
 @pytest.fixture
 def memory() -> Iterator[Path]:
-    """A folder in memory, where there is one: for what is had on the disk again and again, and is of no use there."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="picas-test-", dir=shared if os.access(shared, os.W_OK) else None) as name:
-        yield Path(name)
+    """A folder in memory, where there is one."""
+    with folder_in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture

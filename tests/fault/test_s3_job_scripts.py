@@ -111,7 +111,7 @@ def test_s3_s2_options_of_the_command_line(tmp_path: Path) -> None:
         plain = picas.ok("pilot", "submit", "slurm", "--dry-run").out
         for payload in PAYLOADS[::4]:
             for option in OPTIONS:
-                answer = picas("pilot", "submit", "slurm", "--dry-run", f"{option}={payload}")
+                answer = picas.inside("pilot", "submit", "slurm", "--dry-run", f"{option}={payload}")
                 assert answer.code in (0, 2), answer
                 if answer.code == 0:
                     allowed = {"--partition"} if option == "--queue" else set()

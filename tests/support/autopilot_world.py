@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from picas.stores.base import Claim, PilotRecord, Settlement
 from picas.stores.memory import MemoryStore
 from picas.views import View
 from support.fake_batch import Batch
+from support.in_memory import folder_in_memory
 
 
 @dataclass
@@ -150,5 +150,5 @@ def _job(kind: Kind, name: str) -> JobSpec:
 @contextmanager
 def world(**said: object):  # type: ignore[no-untyped-def]
     """A world with a folder of its own, for tests that make many."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield World(Path(folder), **said)  # type: ignore[arg-type]
+    with folder_in_memory() as folder:
+        yield World(folder, **said)  # type: ignore[arg-type]
