@@ -116,6 +116,8 @@ class LocalJobs(Cycles):
         if away.exists():
             there.unlink()
             away.rename(there)
+        # One that is killed before waits, for all that is known, until nobody believes any more that it will begin.
+        until("all have begun", lambda: all((self.records / job_id / "stat").exists() for job_id in self.alive), 10)
 
     def happen(self) -> None:
         """Some are killed with all they have, some end well, and of some that have ended nothing is left."""
