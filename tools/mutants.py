@@ -48,7 +48,7 @@ MUTANTS = (
     Mutant(
         "what a directive may have",
         "schedulers/template.py",
-        "if not _HARMLESS.fullmatch(text):",
+        "if not HARMLESS.fullmatch(text):",
         "if False:",
         f"{FAULT}/test_s3_job_scripts.py",
         "text_in_a_field",

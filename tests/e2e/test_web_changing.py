@@ -12,7 +12,7 @@ import pytest
 from picas.web.app import PLACES
 from support.cli import Cli
 from support.pilots import until
-from support.web import Answer, Web, serving
+from support.web import Answer, Web, serving, states
 
 OURS = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
 
@@ -65,14 +65,6 @@ def done(web: Web, key: str) -> str:
     path = f"/change?key={key}"
     until("it is over", lambda: 'data-phase="doing"' not in web.get(path).text)
     return web.get(path).text
-
-
-def states(picas: Cli) -> dict[str, str]:
-    """The state of each token."""
-    rows = [json.loads(line) for line in picas.ok("ls", "-o", "jsonl").out.splitlines()]
-    listed = [line.split("\t") for line in picas.ok("ls", "-o", "plain").out.splitlines()]
-    assert len(rows) == len(listed)
-    return {row[0]: row[1] for row in listed}
 
 
 def test_nothing_is_done_before_it_is_agreed_to(web: Web, picas: Cli) -> None:

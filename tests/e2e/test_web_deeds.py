@@ -10,7 +10,7 @@ import pytest
 
 from support.cli import Cli
 from support.pilots import until
-from support.web import Answer, Web, serving
+from support.web import Answer, Web, serving, states
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +48,6 @@ def send(web: Web, path: str, given: Any) -> Answer:
 def ask(web: Web, path: str) -> Answer:
     """One question."""
     return web.ask("GET", f"/api/v1/{path}", {"Authorization": f"Bearer {web.token}"})
-
-
-def states(picas: Cli) -> dict[str, str]:
-    """The state of each token."""
-    return dict(line.split("\t")[:2] for line in picas.ok("ls", "-o", "plain").out.splitlines())
 
 
 def test_tokens_are_changed_by_a_query(web: Web, picas: Cli) -> None:

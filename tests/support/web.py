@@ -15,7 +15,7 @@ from typing import Any
 from support.cli import Cli
 from support.pilots import until
 
-__all__ = ["Answer", "Web", "piloted", "serving"]
+__all__ = ["Answer", "Web", "piloted", "serving", "states"]
 
 _SECONDS = 30.0
 
@@ -129,3 +129,11 @@ def piloted(picas: Cli, *words: str, **environ: str) -> Iterator[subprocess.Pope
             process.send_signal(signal.SIGCONT)
         process.terminate()
         process.wait(30)
+
+
+def states(picas: Cli) -> dict[str, str]:
+    """The state of each token."""
+    rows = [json.loads(line) for line in picas.ok("ls", "-o", "jsonl").out.splitlines()]
+    listed = [line.split("\t") for line in picas.ok("ls", "-o", "plain").out.splitlines()]
+    assert len(rows) == len(listed)
+    return {row[0]: row[1] for row in listed}

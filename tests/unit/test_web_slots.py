@@ -16,7 +16,7 @@ from picas.web.desk import Desk
 from picas.web.live import Live
 from picas.web.slots import Slots
 
-Look = Callable[[], Awaitable[slots.Sight]]
+Look = Callable[[], Awaitable[slots.Seen]]
 
 
 def claimed(pool: Pool, count: int, pilot: str = "p1") -> list[Doc]:
@@ -41,7 +41,7 @@ def watched(pool: Pool, steps: Callable[[Look], Awaitable[None]]) -> None:
             await live.look()
             seen = Slots(desk, live).seen
 
-            async def look() -> slots.Sight:
+            async def look() -> slots.Seen:
                 seen.hurry()
                 found = await seen.settled(10.0)
                 assert found is not None
@@ -56,7 +56,7 @@ def watched(pool: Pool, steps: Callable[[Look], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def told(sight: slots.Sight) -> list[str]:
+def told(sight: slots.Seen) -> list[str]:
     return [row.told for row in sight.picture.rows]
 
 

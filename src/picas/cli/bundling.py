@@ -16,8 +16,6 @@ from picas.errors import ConfigError, UsageError
 
 __all__ = ["bundle"]
 
-_PLAIN = re.compile(r"[A-Za-z0-9._@:/+=,-]+")
-"""What has no meaning of its own in a job description."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.pyz")
 
 
@@ -83,6 +81,7 @@ def _run_words(text: str) -> tuple[str, ...]:
     """The options, when `picas run` knows them and they can stand in a job description."""
     from picas.cli import running
     from picas.config import without_credentials
+    from picas.schedulers.template import HARMLESS
 
     try:
         words = shlex.split(text)
@@ -91,7 +90,7 @@ def _run_words(text: str) -> tuple[str, ...]:
     for word in words:
         if without_credentials(word) != word:
             raise ConfigError("--run: a password may not stand in a job description", hint="put it in picas.password")
-        if not _PLAIN.fullmatch(word):
+        if not HARMLESS.fullmatch(word):
             raise UsageError(f"--run: {word!r} cannot stand in a job description", hint="put it into FILE.sh instead")
     typer.main.get_command(running.app).make_context("picas run", list(words), resilient_parsing=False)
     return tuple(words)

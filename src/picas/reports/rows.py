@@ -13,7 +13,7 @@ from picas.reports.lanes import Lanes, Placed, TooManyLanes, place
 from picas.reports.summary import Axis, Share, Summary
 from picas.reports.words import duration, part
 
-__all__ = ["MOST_BLOCKS", "Block", "Chart", "Columns", "Row", "chart", "columns_of"]
+__all__ = ["MOST_BLOCKS", "Block", "Chart", "Columns", "Row", "chart", "columns_of", "shortest_drawn"]
 
 MOST_BLOCKS = 12_000
 """Attempts drawn one by one; shorter ones beyond that are put together."""
@@ -97,7 +97,8 @@ def _in_lanes(summary: Summary, axis: Axis) -> Chart:
         left -= every[-1][1].count
     count = _MOST_LANES - left
     length = max(axis.last - axis.first, 1e-3)
-    least = max(_NARROWEST * length, _shortest_drawn([one for _, lanes in every for one in lanes.placed]))
+    placed = [one for _, lanes in every for one in lanes.placed]
+    least = max(_NARROWEST * length, shortest_drawn(placed, MOST_BLOCKS))
     columns = min(_COLUMNS, _MOST_COLUMNS // count)
     step = min(20.0, max(4.0, _ROOM / count))
     between = 2.0 if step >= 9 else 1.0
@@ -117,10 +118,12 @@ def _lasts(one: Placed) -> float:
     return one.end - one.start
 
 
-def _shortest_drawn(placed: Sequence[Placed]) -> float:
-    if len(placed) <= MOST_BLOCKS:
+def shortest_drawn(placed: Sequence[Placed], most: int) -> float:
+    """How long an attempt must be to be among the longest, of which no more than so many are drawn one by one."""
+    if len(placed) <= most:
         return 0.0
-    return heapq.nlargest(MOST_BLOCKS, map(_lasts, placed))[-1] * (1 + 1e-9) + 1e-9
+    # A little more than what is the first too many, since many may be equally long.
+    return heapq.nlargest(most + 1, map(_lasts, placed))[-1] * (1 + 1e-9) + 1e-9
 
 
 def _block(one: Placed, share: Share) -> Block:

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from picas.errors import UsageError
 from picas.schedulers.base import JobSpec
 
-__all__ = ["Template", "checked", "fields", "nodes", "quoted", "render", "variable"]
+__all__ = ["HARMLESS", "Template", "checked", "fields", "nodes", "quoted", "render", "variable"]
 
-_HARMLESS = re.compile(r"[A-Za-z0-9._@:/+=,-]+", re.ASCII)
+HARMLESS = re.compile(r"[A-Za-z0-9._@:/+=,-]+", re.ASCII)
+"""What has no meaning of its own in a job script or a job description."""
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
@@ -122,7 +123,7 @@ def _lines(spec: JobSpec, template: Template) -> Iterator[str]:
 
 
 def _harmless(text: str, what: str) -> str:
-    if not _HARMLESS.fullmatch(text):
+    if not HARMLESS.fullmatch(text):
         hint = "letters, digits and . _ @ : / + = , - are allowed"
         raise UsageError(f"{what} {text!r:.80} has characters that no line of options may have", hint=hint)
     return text

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from picas.errors import NothingMatched, UsageError
+from picas.errors import UsageError
 from picas.explaining import explained
-from picas.lifecycle import Doc
 from picas.listing import token_row
-from picas.pool import Pool
 from picas.web import deeds, files, openapi, overview, pilots
-from picas.web.choosing import asked_group
+from picas.web.choosing import queried
 from picas.web.openapi import Parameter
-from picas.web.query import SORTS, find, query_of
+from picas.web.query import SORTS, find, token_of
 from picas.web.site import site_of
 
 __all__ = ["CALLS", "Call"]
@@ -56,8 +54,7 @@ async def tokens(request: Request) -> Response:
     """A page of tokens."""
     site = site_of(request)
     given = _given(request, *_LISTING)
-    group = await asked_group(site, given.get("group", ""))
-    query = query_of(given, ids=tuple(group.ids) if group else None)
+    query, _ = await queried(site, given)
     found = await site.desk.do(lambda opened: find(opened, query))
     rows = found.docs if given.get("full") == "true" else [token_row(doc) for doc in found.docs]
     return JSONResponse(
@@ -67,13 +64,13 @@ async def tokens(request: Request) -> Response:
 
 async def token(request: Request) -> Response:
     """One token's document."""
-    doc = await site_of(request).desk.do(lambda opened: _doc(opened, _id(request)))
+    doc = await site_of(request).desk.do(lambda opened: token_of(opened, _id(request)))
     return JSONResponse(doc)
 
 
 async def explain(request: Request) -> Response:
     """Why a token is where it is."""
-    lines = await site_of(request).desk.do(lambda opened: explained(opened, _doc(opened, _id(request))))
+    lines = await site_of(request).desk.do(lambda opened: explained(opened, token_of(opened, _id(request))))
     return JSONResponse({"lines": [line.strip() for line in lines]})
 
 
@@ -101,13 +98,6 @@ def _given(request: Request, *known: Parameter) -> dict[str, str]:
         if among and value not in among:
             raise UsageError(f"{name} {value!r:.60} is not known", hint=f"known are {', '.join(among)}")
     return dict(request.query_params)
-
-
-def _doc(opened: Pool, token_id: str) -> Doc:
-    doc = opened.get(token_id)
-    if doc is None:
-        raise NothingMatched(f"there is no token {token_id}")
-    return doc
 
 
 _TOKEN = Parameter("id", "The token's id.", required=True)

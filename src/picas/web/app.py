@@ -20,7 +20,7 @@ from picas.errors import PicasError
 from picas.pool import Pool
 from picas.web import api, changing, deeds, entrance, export, files, metrics, overview, pilots, steering, token, tokens
 from picas.web.changes import Changes
-from picas.web.desk import Busy, Desk
+from picas.web.desk import Desk
 from picas.web.guard import Guard
 from picas.web.live import Live
 from picas.web.login import Logins, Sessions
@@ -125,7 +125,7 @@ def create_app(
         slots.seen.stop()
         desk.close()
 
-    handlers = {PicasError: _error, Busy: _error, HTTPException: _no_such_place, Exception: _fault}
+    handlers = {PicasError: _error, HTTPException: _no_such_place, Exception: _fault}
     return Starlette(routes=_routes(places), middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
 
 
@@ -144,8 +144,8 @@ class _Static(StaticFiles):
 
 
 async def _error(request: Request, error: Exception) -> Response:
-    message = error.message if isinstance(error, PicasError) else str(error)
-    return _told(request, status_of(error), message, getattr(error, "hint", ""))
+    assert isinstance(error, PicasError)
+    return _told(request, status_of(error), error.message, error.hint)
 
 
 async def _no_such_place(request: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from picas.web.forms import Fields, first
 from picas.web.query import Query, query_of
 from picas.web.site import Site, link
 
-__all__ = ["ASKED", "SCOPES", "Chosen", "asked_group", "chosen", "words_of"]
+__all__ = ["ASKED", "SCOPES", "Chosen", "chosen", "queried"]
 
 ASKED = ("view", "where", "tag", "text", "sort", "group")
 """What the table of tokens may be asked for."""
@@ -35,9 +35,8 @@ async def chosen(site: Site, form: Fields) -> Chosen:
     scope = first(form, "scope") or "ticked"
     back = link("/tokens", **asked)
     if scope == "match":
-        group = await asked_group(site, asked.get("group", ""))
-        query = query_of(asked, ids=tuple(group.ids) if group else None)
-        return Chosen(query=query, words=words_of(asked), back=back)
+        query, _ = await queried(site, asked)
+        return Chosen(query=query, words=_words_of(asked), back=back)
     if scope not in SCOPES:
         raise UsageError(f"scope {scope!r:.40} is not known", hint=f"known are {', '.join(SCOPES)}")
     ids = tuple(dict.fromkeys(form.get("id" if scope == "ticked" else "shown", [])))
@@ -48,8 +47,13 @@ async def chosen(site: Site, form: Fields) -> Chosen:
     return Chosen(query=Query(ids=ids), words="chosen in the table", back=back)
 
 
-async def asked_group(site: Site, key: str) -> Group | None:
-    """The group of failed tokens that is meant; None when none is."""
+async def queried(site: Site, given: Mapping[str, str]) -> tuple[Query, Group | None]:
+    """The query that is meant by its parts, and the group of failed tokens that it is of; None when it is of none."""
+    group = await _asked_group(site, given.get("group", ""))
+    return query_of(given, ids=tuple(group.ids) if group else None), group
+
+
+async def _asked_group(site: Site, key: str) -> Group | None:
     if not key:
         return None
     failures = site.live.failures.value or await site.live.failures.settled(30.0)
@@ -59,7 +63,7 @@ async def asked_group(site: Site, key: str) -> Group | None:
     return group
 
 
-def words_of(asked: Mapping[str, str]) -> str:
+def _words_of(asked: Mapping[str, str]) -> str:
     """A query in words; for one that asks for nothing, that these are all."""
     parts = ["of a group that failed alike"] if asked.get("group") else []
     parts += [f"{label} {asked[name]}" for name, label in _LABELS.items() if asked.get(name)]

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from picas.errors import UsageError
 from picas.web.changes import Change, Phase
 from picas.web.changing import asked_verb
-from picas.web.choosing import ASKED, asked_group
+from picas.web.choosing import ASKED, queried
 from picas.web.forms import json_object
 from picas.web.openapi import Deed
 from picas.web.query import Query, query_of
@@ -23,7 +23,7 @@ __all__ = ["DEEDS", "change"]
 
 _PATIENCE = 10.0
 _WISH: dict[str, type] = {
-    "verb": str, "priority": int, "ids": list, **dict.fromkeys((*ASKED[:4], "group"), str), "everything": bool,
+    "verb": str, "priority": int, "ids": list, **dict.fromkeys(set(ASKED) - {"sort"}, str), "everything": bool,
     "expect": int, "wait": bool,
 }  # fmt: skip
 _MOST_PRIORITY = 999_999_999
@@ -48,8 +48,7 @@ async def change(request: Request) -> Response:
 
 async def go(request: Request) -> Response:
     """Make a change that waits to be agreed to, or go on with one that was stopped."""
-    site = site_of(request)
-    made = site.changes.find((await json_object(request, {"key": str})).get("key", ""))
+    site, made = site_of(request), await _named(request)
     site.changes.go(made)
     await site.changes.settled(made, _PATIENCE)
     return _answer(made)
@@ -57,8 +56,7 @@ async def go(request: Request) -> Response:
 
 async def stop(request: Request) -> Response:
     """Stop a change after the step that is being made."""
-    site = site_of(request)
-    made = site.changes.find((await json_object(request, {"key": str})).get("key", ""))
+    site, made = site_of(request), await _named(request)
     site.changes.stop(made)
     await site.changes.settled(made, _PATIENCE)
     return _answer(made, 200)
@@ -88,6 +86,12 @@ async def order(request: Request) -> Response:
     return JSONResponse({"told": await ordered(site_of(request), pilots, wish.get("orders", ""))})
 
 
+async def _named(request: Request) -> Change:
+    """The change whose key is given."""
+    wish = await json_object(request, {"key": str})
+    return site_of(request).changes.find(wish.get("key", ""))
+
+
 async def _query(site: Site, wish: dict[str, Any]) -> Query:
     """Which tokens are meant; all of them only if that is said."""
     asked = {name: wish[name] for name in ASKED if wish.get(name)}
@@ -96,8 +100,7 @@ async def _query(site: Site, wish: dict[str, Any]) -> Query:
         raise UsageError("ids and a group cannot be selected together")
     if everything == bool(ids or asked):
         raise UsageError("say which tokens: ids, view, where, tag, text or group; or everything, and none of these")
-    group = await asked_group(site, asked.get("group", ""))
-    return query_of(asked, ids=ids or (tuple(group.ids) if group else None))
+    return query_of(asked, ids=ids) if ids else (await queried(site, asked))[0]
 
 
 def _priority(wish: dict[str, Any]) -> int | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
-from picas.errors import StoreUnavailable
+from picas.errors import PicasError, StoreUnavailable
+from picas.lifecycle import Doc
 from picas.pool import Pool
+from picas.selectors import Selector
+from picas.stores.base import Page
+from picas.views import View
 
 __all__ = ["MOST_STREAMS", "Busy", "Desk"]
 
@@ -17,10 +22,12 @@ T = TypeVar("T")
 _CLERKS = 4
 _PATIENCE = 30.0
 """Seconds after which who asked is told that there is no answer. The clerk goes on waiting for it."""
+_PAGE = 500
+_REST = 0.02
 MOST_STREAMS = 20
 
 
-class Busy(Exception):
+class Busy(PicasError):
     """As many files are being sent as there may be; ask again later."""
 
 
@@ -84,6 +91,17 @@ class Desk:
         done.cancelled() or done.exception()  # else asyncio complains of errors that nobody is there to hear
         self._free.put_nowait(clerk)
 
+    async def pages(self, view: View, where: Selector | None = None) -> AsyncIterator[Sequence[Doc]]:
+        """All tokens of a view that match, a page at a time, with a rest in between for what others ask."""
+        after: str | None = None
+        while True:
+            page = await self.do(partial(_page, view, after, where))
+            yield page.docs
+            after = page.next
+            if after is None:
+                return
+            await asyncio.sleep(_REST)
+
     async def stream(self, work: Callable[[Pool], Iterator[bytes]]) -> AsyncIterator[bytes]:
         """A file piece by piece, each read when the one before is sent, by a clerk of its own; Busy when too many are.
 
@@ -115,3 +133,7 @@ class Desk:
         """Let all clerks go."""
         for clerk in self._clerks:
             clerk.leave()
+
+
+def _page(view: View, after: str | None, where: Selector | None, pool: Pool) -> Page:
+    return pool.store.page(view, after=after, limit=_PAGE, where=where)

@@ -18,32 +18,28 @@ from picas.web.choosing import chosen
 from picas.web.files import SANDBOX, joined
 from picas.web.forms import Fields, fields, first
 from picas.web.query import Query, find
-from picas.web.site import Site, site_of
+from picas.web.site import site_of
 
-__all__ = ["FORMS", "export", "sent"]
+__all__ = ["export"]
 
 _PAGE = 500
 
 
 async def export(request: Request) -> Response:
-    """The tokens that a query finds, or that were chosen in the table."""
+    """The tokens that a query finds, or that were chosen in the table; what an error cuts off has no end."""
     if request.method == "POST":
         form: Fields = await fields(request)
     else:
         form = {"scope": ["match"], **{name: [value] for name, value in request.query_params.items()}}
     site = site_of(request)
-    return await sent(site, (await chosen(site, form)).query, first(form, "form"))
-
-
-async def sent(site: Site, query: Query, form: str) -> Response:
-    """The tokens of a query in a form; what is cut off by an error on the way has no end."""
-    if form not in FORMS:
-        raise UsageError(f"form {form!r:.40} is not known", hint=f"known are {', '.join(FORMS)}")
-    pieces = await site.desk.stream(lambda pool: _pieces(pool, query, FORMS[form]))
+    query, kind = (await chosen(site, form)).query, first(form, "form")
+    if kind not in _FORMS:
+        raise UsageError(f"form {kind!r:.40} is not known", hint=f"known are {', '.join(_FORMS)}")
+    pieces = await site.desk.stream(lambda pool: _pieces(pool, query, _FORMS[kind]))
     head = await anext(pieces, b"")
-    headers = {**SANDBOX, "Content-Disposition": f'attachment; filename="tokens.{form}"'}
-    kind = "text/csv; charset=utf-8" if form == "csv" else "application/jsonl"
-    return StreamingResponse(joined(head, pieces), media_type=kind, headers=headers)
+    headers = {**SANDBOX, "Content-Disposition": f'attachment; filename="tokens.{kind}"'}
+    media = "text/csv; charset=utf-8" if kind == "csv" else "application/jsonl"
+    return StreamingResponse(joined(head, pieces), media_type=media, headers=headers)
 
 
 def _pieces(pool: Pool, query: Query, line: Callable[[Doc], str]) -> Iterator[bytes]:
@@ -67,4 +63,4 @@ def _csv(doc: Doc) -> str:
     return csv_line([row[name] for name in TOKEN_COLUMNS])
 
 
-FORMS: Mapping[str, Callable[[Doc], str]] = {"jsonl": _json, "csv": _csv}
+_FORMS: Mapping[str, Callable[[Doc], str]] = {"jsonl": _json, "csv": _csv}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from picas.reports.attempts import Attempt, Fate
 from picas.reports.dense import strip
 from picas.reports.lanes import Lanes, Placed, Span, TooManyLanes, place, runs
-from picas.reports.rows import columns_of
+from picas.reports.rows import columns_of, shortest_drawn
 from picas.reports.words import duration
 from picas.stores.base import PilotRecord
 from picas.stores.records import is_autopilot
@@ -105,7 +105,8 @@ def drawn(attempts: Iterable[Attempt], pilots: Sequence[PilotRecord], now: float
         if lanes is not None:
             chosen.append((work, lanes))
             left -= lanes.count
-    least = _shortest([one for _, lanes in chosen for one in lanes.placed], length)
+    placed = [one for _, lanes in chosen for one in lanes.placed]
+    least = max(_NARROWEST / WIDTH * length, shortest_drawn(placed, MOST_BLOCKS))
     rows = [_row(work, lanes, begin, length, least) for work, lanes in chosen]
     seen = {fate for work, _ in chosen for fate in work.fates}
     fates = [fate for fate in Fate if fate in seen]
@@ -149,14 +150,6 @@ def _lanes(work: _Work, begin: float, most: int) -> Lanes | None:
         return place((span for span in work.spans if span.end > begin), math.ceil(work.cores), most)
     except TooManyLanes:
         return None
-
-
-def _shortest(placed: Sequence[Placed], length: float) -> float:
-    """How long an attempt must be to be drawn by itself."""
-    lasts = sorted((one.end - one.start for one in placed), reverse=True)
-    least = _NARROWEST / WIDTH * length
-    # A little more than what is the first too many, since many may be equally long.
-    return max(least, lasts[MOST_BLOCKS] * (1 + 1e-9) + 1e-9) if len(lasts) > MOST_BLOCKS else least
 
 
 def _row(work: _Work, lanes: Lanes, begin: float, length: float, least: float) -> Row:

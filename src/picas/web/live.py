@@ -20,7 +20,7 @@ from picas.web.failures import Failures, Lines, Survey
 from picas.web.history import History
 from picas.web.paced import Paced
 
-__all__ = ["REFRESH", "Live", "Sight", "Summary"]
+__all__ = ["REFRESH", "Live", "Sight", "Summary", "rank"]
 
 REFRESH = 2.0
 """Seconds between looks while somebody looks on."""
@@ -38,7 +38,6 @@ _DESIGNS_EVERY = 10.0
 _FAILURES_EVERY = 6.0
 _REMEMBERED = 50_000
 """Tokens that had ended before the first look, whose times are read."""
-_PAGE = 500
 _PAUSE = 0.02
 
 Counts = dict[str, int]
@@ -67,6 +66,21 @@ class Summary:
     def lost(self) -> list[PilotRecord]:
         """Pilots that fell silent."""
         return [pilot for pilot in self.pilots if not pilot.alive]
+
+    @property
+    def cores(self) -> int:
+        """Cores of pilots alive."""
+        return sum(one.cores for one in self.alive)
+
+    @property
+    def busy(self) -> int:
+        """How many of them are given to commands, as far as pilots say."""
+        return sum(one.busy or 0 for one in self.alive)
+
+
+def rank(pilot: PilotRecord) -> tuple[bool, int, str]:
+    """Pilots as they are listed: lost ones first, then those with most to do."""
+    return pilot.alive, -pilot.running, pilot.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,20 +227,11 @@ class Live:
             return
         try:
             for state in (State.DONE, State.ERROR):
-                await self._read_ended(state)
+                async for docs in self._desk.pages(View(state)):
+                    self.history.remember(docs)
             self.is_remembered = True
         except PicasError:
             self.is_remembered = False
-
-    async def _read_ended(self, state: State) -> None:
-        after: str | None = None
-        while True:
-            page = await self._desk.do(lambda pool, at=after: pool.store.page(View(state), after=at, limit=_PAGE))  # type: ignore[misc]
-            self.history.remember(page.docs)
-            after = page.next
-            if after is None:
-                return
-            await asyncio.sleep(_PAUSE)
 
 
 def _summary(pool: Pool) -> Summary:

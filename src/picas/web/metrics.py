@@ -81,9 +81,8 @@ def _pilots(summary: Summary) -> Iterator[str]:
         (("state", "lost"),): float(len(summary.lost)),
     }
     yield from _metric("picas_pilots", "Pilots by state.", states)
-    yield from _metric("picas_cores", "Cores of pilots alive.", {(): float(sum(one.cores for one in summary.alive))})
-    busy = float(sum(one.busy or 0 for one in summary.alive))
-    yield from _metric("picas_busy_cores", "Cores of pilots alive given to commands.", {(): busy})
+    yield from _metric("picas_cores", "Cores of pilots alive.", {(): float(summary.cores)})
+    yield from _metric("picas_busy_cores", "Cores of pilots alive given to commands.", {(): float(summary.busy)})
     memory = float(sum(one.memory_used or 0 for one in summary.alive))
     yield from _metric("picas_used_memory_bytes", "Memory that the commands of pilots alive hold.", {(): memory})
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from picas.explain import explain_pool
 from picas.lifecycle import State
 from picas.listing import pilot_row
 from picas.reports.words import duration
-from picas.web.live import Live, Sight, Summary
+from picas.web.live import Live, Sight, Summary, rank
 from picas.web.site import site_of
 
 __all__ = ["ORDER", "overview", "renewed", "told"]
@@ -35,11 +34,7 @@ async def overview(request: Request) -> Response:
 
 async def renewed(request: Request) -> Response:
     """What changes on it, for the page to put in place; the same for all, and so made once for many."""
-    kept = site_of(request).kept
-    if time.monotonic() > kept.until:
-        answer = await _shown(request, "overview_live.html")
-        kept.body, kept.until = bytes(answer.body), time.monotonic() + _KEPT
-    return HTMLResponse(kept.body)
+    return await site_of(request).kept["overview"].give(_KEPT, lambda: _shown(request, "overview_live.html"))
 
 
 async def _shown(request: Request, template: str) -> Response:
@@ -57,7 +52,7 @@ def _values(live: Live, sight: Sight) -> dict[str, Any]:
     if summary is None:
         return values
     failures = live.failures.look()
-    pilots = sorted(summary.pilots, key=lambda one: (one.alive, -one.running, one.id))
+    pilots = sorted(summary.pilots, key=rank)
     return values | {
         "bar": _bar(summary.counts),
         "pace": pace_in_words(sight),
@@ -66,8 +61,6 @@ def _values(live: Live, sight: Sight) -> dict[str, Any]:
         "designs": live.designs.look(),
         "pilots": [pilot_row(one) | {"busy": one.busy} for one in pilots[:_MOST_PILOTS]],
         "more_pilots": max(0, len(pilots) - _MOST_PILOTS),
-        "cores": sum(one.cores for one in summary.alive),
-        "busy": sum(one.busy or 0 for one in summary.alive),
         "why": _why(summary),
         "curve": json.dumps({"recent": live.history.recent(), "whole": live.history.whole()}),
         "is_remembered": live.is_remembered,
@@ -88,10 +81,7 @@ def told(live: Live, sight: Sight) -> dict[str, Any]:
         "counts": summary.counts,
         "paused": vars(summary.paused) if summary.paused else None,
         "pilots": {"alive": len(summary.alive), "lost": len(summary.lost)},
-        "cores": {
-            "offered": sum(one.cores for one in summary.alive),
-            "busy": sum(one.busy or 0 for one in summary.alive),
-        },
+        "cores": {"offered": summary.cores, "busy": summary.busy},
         "estimate": {
             "left": estimate.left,
             "rate": estimate.rate,

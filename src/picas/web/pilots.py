@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from picas.listing import pilot_row
 from picas.stores.base import PilotRecord
 from picas.stores.records import is_autopilot
-from picas.web.live import Sight, Summary
+from picas.web.live import Sight, Summary, rank
 from picas.web.site import Site, link, site_of
-from picas.web.slots import MOST_HELD
-from picas.web.slots import Sight as Held
+from picas.web.slots import MOST_HELD, Seen
 
 __all__ = ["pilots", "renewed", "told"]
 
@@ -36,11 +34,7 @@ async def pilots(request: Request) -> Response:
 
 async def renewed(request: Request) -> Response:
     """What changes on it, for the page to put in place; the same for all, and so made once for many."""
-    kept = site_of(request).kept_pilots
-    if time.monotonic() > kept.until:
-        answer = await _shown(request, "pilots_live.html")
-        kept.body, kept.until = bytes(answer.body), time.monotonic() + _KEPT
-    return HTMLResponse(kept.body)
+    return await site_of(request).kept["pilots"].give(_KEPT, lambda: _shown(request, "pilots_live.html"))
 
 
 async def told(request: Request) -> Response:
@@ -68,21 +62,16 @@ def _values(site: Site, sight: Sight) -> dict[str, Any]:
         return {}
     seen = site.slots.seen.look()
     autopilots = [one for one in summary.pilots if is_autopilot(one)]
-    records = sorted((one for one in summary.pilots if not is_autopilot(one)), key=_rank)
+    records = sorted((one for one in summary.pilots if not is_autopilot(one)), key=rank)
     return {
         "seen": seen,
         "problem": site.slots.seen.problem,
         "rows": [_row(one, seen, summary) for one in records[:_MOST_PILOTS]],
         "more": max(0, len(records) - _MOST_PILOTS),
-        "autopilots": [_row(one, None, summary) for one in sorted(autopilots, key=_rank)],
+        "autopilots": [_row(one, None, summary) for one in sorted(autopilots, key=rank)],
         "figures": _figures(records),
         "most_held": MOST_HELD,
     }
-
-
-def _rank(one: PilotRecord) -> tuple[bool, int, str]:
-    """Lost ones first, then those with most to do."""
-    return one.alive, -one.running, one.id
 
 
 def _figures(records: Sequence[PilotRecord]) -> dict[str, int]:
@@ -102,7 +91,7 @@ def _busy(one: PilotRecord) -> int:
     return one.busy if one.busy is not None else min(one.running, one.cores)
 
 
-def _row(one: PilotRecord, seen: Held | None, summary: Summary) -> dict[str, Any]:
+def _row(one: PilotRecord, seen: Seen | None, summary: Summary) -> dict[str, Any]:
     holds = list(seen.held.get(one.id, ())) if seen else []
     count = one.holding if one.holding is not None else max(len(holds), one.running)
     return {
@@ -128,7 +117,7 @@ def _jobs(one: PilotRecord) -> list[tuple[str, str]]:
     return ids or ([("job", one.job_name)] if one.job_name else [])
 
 
-def _told(one: PilotRecord, held: Held | None) -> dict[str, Any]:
+def _told(one: PilotRecord, held: Seen | None) -> dict[str, Any]:
     tokens = held.held.get(one.id, ()) if held else ()
     return {
         **pilot_row(one),

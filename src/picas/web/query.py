@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from picas.errors import UsageError
+from picas.errors import NothingMatched, UsageError
 from picas.lifecycle import Doc, state_of
 from picas.listing import command_line, tagged, token_row
 from picas.pool import Pool
@@ -14,7 +14,7 @@ from picas.selectors import Selector, both, matches, parse_where
 from picas.stores.base import Page
 from picas.views import View
 
-__all__ = ["SORTS", "Found", "Query", "find", "query_of"]
+__all__ = ["SORTS", "Found", "Query", "find", "query_of", "token_of"]
 
 _LIMIT, _MOST = 50, 500
 _PAGE = 500
@@ -101,6 +101,14 @@ def find(pool: Pool, query: Query) -> Found:
     if query.ids is not None:
         return _by_id(pool, query)
     return _sorted(pool, query) if query.sort else _in_order(pool, query)
+
+
+def token_of(pool: Pool, token_id: str) -> Doc:
+    """The token of this id; NothingMatched when there is none."""
+    doc = pool.get(token_id)
+    if doc is None:
+        raise NothingMatched(f"there is no token {token_id}")
+    return doc
 
 
 def _in_order(pool: Pool, query: Query) -> Found:

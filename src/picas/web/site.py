@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -29,12 +31,21 @@ __all__ = ["HERE", "Kept", "Site", "link", "site_of", "status_of"]
 HERE = Path(__file__).parent
 
 
-@dataclass
 class Kept:
-    """A part of a page that was just made, and until when (monotonic) it is given to others."""
+    """A part of a page that is the same for all who look: made for one of them, and given to all for a moment."""
 
-    body: bytes = b""
-    until: float = 0.0
+    def __init__(self) -> None:
+        self._body = b""
+        self._until = 0.0
+        self._making = asyncio.Lock()
+
+    async def give(self, seconds: float, make: Callable[[], Awaitable[Response]]) -> Response:
+        """What was made less than so many seconds ago, else what is made now; who comes meanwhile waits for that."""
+        async with self._making:
+            if time.monotonic() > self._until:
+                self._body = bytes((await make()).body)
+                self._until = time.monotonic() + seconds
+        return HTMLResponse(self._body)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +62,8 @@ class Site:
     cookie: str
     sessions: Sessions | None = None
     may_write: bool = False
-    kept: Kept = field(default_factory=Kept)
-    kept_pilots: Kept = field(default_factory=Kept)
+    kept: Mapping[str, Kept] = field(default_factory=lambda: defaultdict(Kept))
+    """By name, parts of pages."""
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         """A page made of a template; all values are escaped in it."""
@@ -120,6 +131,4 @@ _FILTERS: Mapping[str, Any] = {
     "short": _short,
     "size": words.size,
     "plain": words.plain,
-    "percent": words.part,
-    "number": words.number,
 }

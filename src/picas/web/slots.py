@@ -10,8 +10,7 @@ from functools import partial
 
 from picas.lifecycle import Doc, State
 from picas.pool import Pool
-from picas.selectors import Selector, parse
-from picas.stores.base import Page
+from picas.selectors import parse
 from picas.views import View
 from picas.web.desk import Desk
 from picas.web.gantt import Gantt, drawn
@@ -19,7 +18,7 @@ from picas.web.hour import HOUR, Hour
 from picas.web.live import Live
 from picas.web.paced import Paced
 
-__all__ = ["MOST_HELD", "Sight", "Slots"]
+__all__ = ["MOST_HELD", "Seen", "Slots"]
 
 MOST_HELD = 2_000
 """Tokens that are held, of which is found out who holds them, and those of a look before that are looked up."""
@@ -31,11 +30,10 @@ _OVERLAP = 5.0
 """Seconds before the last look that are looked through again: a result may be written later than it says."""
 _EVERY = 4.0
 _PAGE = 500
-_PAUSE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class Seen:
     """What is known of slots: the picture, and by pilot the tokens it holds, the longest held first.
 
     ``begun_at`` (unix seconds) is since when attempts are followed where those before it were not read, else None.
@@ -61,9 +59,9 @@ class Slots:
         self._begun_at: float | None = None
         self._looked_at = 0.0
         self._is_remembered = False
-        self.seen: Paced[Sight] = Paced(self._look, every=_EVERY)
+        self.seen: Paced[Seen] = Paced(self._look, every=_EVERY)
 
-    async def _look(self) -> Sight:
+    async def _look(self) -> Seen:
         now, held, is_cut = await self._desk.do(_held)
         over = self._hour.hold(held, now)
         await self._ended(over, now)
@@ -71,7 +69,7 @@ class Slots:
         summary = self._live.last
         pilots = summary.pilots if summary else ()
         picture = await asyncio.to_thread(drawn, list(self._hour.attempts()), pilots, now)
-        return Sight(
+        return Seen(
             picture=picture,
             held=self._hour.held,
             begun_at=None if self._is_remembered else self._begun_at,
@@ -98,14 +96,8 @@ class Slots:
             return False
         where = parse({"done": {"$gte": since}})
         for state in (State.DONE, State.ERROR):
-            after: str | None = None
-            while True:
-                page = await self._desk.do(partial(_page, state, after, where))
-                self._hour.take(page.docs, now)
-                after = page.next
-                if after is None:
-                    break
-                await asyncio.sleep(_PAUSE)
+            async for docs in self._desk.pages(View(state), where):
+                self._hour.take(docs, now)
         self._is_remembered |= is_first
         return True
 
@@ -114,16 +106,12 @@ def _docs(ids: Sequence[str], pool: Pool) -> list[Doc | None]:
     return pool.store.get(ids)
 
 
-def _page(state: State, after: str | None, where: Selector | None, pool: Pool) -> Page:
-    return pool.store.page(View(state), after=after, limit=_PAGE, where=where)
-
-
 def _held(pool: Pool) -> tuple[float, list[Doc], bool]:
     """The time, the tokens that are held, and whether there are more."""
     docs: list[Doc] = []
     after: str | None = None
     while True:
-        page = _page(State.LOCKED, after, None, pool)
+        page = pool.store.page(View(State.LOCKED), after=after, limit=_PAGE)
         docs += page.docs
         after = page.next
         if after is None or len(docs) >= MOST_HELD:

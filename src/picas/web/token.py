@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from picas.errors import NothingMatched, PicasError, UsageError
+from picas.errors import PicasError, UsageError
 from picas.explaining import explained
 from picas.lifecycle import Doc, State, state_of
 from picas.listing import command_line
@@ -18,8 +18,8 @@ from picas.reports.attempts import Attempt, attempts_of
 from picas.tokens import log_names
 from picas.verbs import VERBS, Verb
 from picas.web.ansi import Piece, pieces
-from picas.web.desk import Busy
 from picas.web.files import PICTURES
+from picas.web.query import token_of
 from picas.web.site import site_of
 from picas.web.watching import Watch
 
@@ -32,8 +32,8 @@ _LARGEST_PICTURE = 8 << 20
 _SAID_ANEW = 15.0
 _LABELS = ("standard output", "standard error")
 _OWN = ("attempts", "_attachments", "_id")
-_SHOWN = ("stderr: ", "attempt ")
-"""Of the lines that explain a token, those that say what the page shows in a place of its own."""
+_SHOWN = "attempt "
+"""Begins the lines that explain a token by what the page shows in a place of its own."""
 _TIMES = ("lock", "done", "not_before")
 _COMMON = frozenset({"type", "lock", "done", "exit_code", "hostname", "scrub_count", "_rev", "fence", "claim"})
 
@@ -70,10 +70,9 @@ async def renewed(request: Request) -> Response:
     """What changes on it; nothing (204) when that is as it was ``seen``. What goes wrong is told above the rest."""
     try:
         return await _shown(request, "token_live.html", request.query_params.get("seen", ""))
-    except (PicasError, Busy) as error:
+    except PicasError as error:
         site = site_of(request)
-        message = error.message if isinstance(error, PicasError) else str(error)
-        page = site.page(request, "problem.html", sight=await site.live.look(), message=message)
+        page = site.page(request, "problem.html", sight=await site.live.look(), message=error.message)
         page.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML"})
         return page
 
@@ -142,15 +141,13 @@ def _verbs(doc: Doc) -> list[Verb]:
 
 def _read(pool: Pool, token_id: str, seen: str) -> Token | None:
     """What there is to know of a token; None when that is as it was seen."""
-    doc = pool.get(token_id)
-    if doc is None:
-        raise NothingMatched(f"there is no token {token_id}")
+    doc = token_of(pool, token_id)
     state, now = state_of(doc), pool.store.now()
     if seen and seen == _mark(doc, now):
         return None
     return Token(
         doc=doc,
-        lines=[line.strip() for line in explained(pool, doc)[1:] if not line.strip().startswith(_SHOWN)],
+        lines=[line.strip() for line in explained(pool, doc, tail=False)[1:] if not line.strip().startswith(_SHOWN)],
         streams=[
             stream
             for label, name in zip(_LABELS, log_names(token_id), strict=True)

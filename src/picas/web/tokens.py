@@ -8,8 +8,8 @@ from starlette.responses import Response
 from picas.lifecycle import State
 from picas.listing import token_row
 from picas.verbs import VERBS
-from picas.web.choosing import ASKED, SCOPES, asked_group
-from picas.web.query import SORTS, find, query_of
+from picas.web.choosing import ASKED, SCOPES, queried
+from picas.web.query import SORTS, find
 from picas.web.site import Site, link, site_of
 
 __all__ = ["tokens"]
@@ -20,8 +20,7 @@ async def tokens(request: Request) -> Response:
     site = site_of(request)
     given = {name: value for name, value in request.query_params.items() if value}
     sight = await site.live.look()
-    group = await asked_group(site, given.get("group", ""))
-    query = query_of(given, ids=tuple(group.ids) if group else None)
+    query, group = await queried(site, given)
     found = await site.desk.do(lambda pool: find(pool, query))
     asked = {name: given[name] for name in ASKED if name in given}
     following = link("/tokens", **asked, after=found.next) if found.next else ""
