@@ -106,8 +106,8 @@ MUTANTS = (
         "schedulers/dirac.py",
         "_group(spec.group or spec.name)",
         "_group(spec.name)",
-        f"{FAULT}/test_f84_commands.py",
-        "dirac-60",
+        f"{FAULT}/test_f85_killed_autopilot.py",
+        "dirac",
     ),
     Mutant(
         "a job without its name, DIRAC",

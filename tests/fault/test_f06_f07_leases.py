@@ -62,9 +62,11 @@ def _words(command: int) -> str:
 def test_f06_a_runner_that_dies_while_the_pilot_lives(site: Site) -> None:
     """F6: what runs a command dies while the pilot renews its lease. The token is charged at once, the others run."""
     (token_id,) = site.add(["sh", "-c", 'echo started >> "$SIDE"; sleep 60'])
-    site.add(*[["sh", "-c", SIDE]] * 5)
+    # Of the others one runs beside it all the time: it is not to be touched.
+    site.add(["sh", "-c", f'echo waiting >> "$SIDE"; until [ -e "$SIDE.go" ]; do sleep 0.02; done; {SIDE}'])
+    site.add(*[["sh", "-c", SIDE]] * 4)
     pilot = site.pilot(cores=2, lease=60.0, grace=0.5)
-    _started(site)
+    until("both run", lambda: {"started", "waiting"} <= set(site.lines()))
     (runner,) = [
         one for one in _children(pilot.pid) if any("sleep 60" in _words(command) for command in _children(one))
     ]
@@ -72,6 +74,7 @@ def test_f06_a_runner_that_dies_while_the_pilot_lives(site: Site) -> None:
     os.kill(runner, signal.SIGKILL)
     killed_at = time.monotonic()
     until("it is charged", lambda: state_of(site.doc(token_id)) is State.ERROR, 5.0)
+    Path(f"{site.side}.go").touch()
 
     # No lease had to end for that, and nothing of the command is left.
     assert time.monotonic() - killed_at <= 5.0
