@@ -26,9 +26,9 @@ from picas.documents import Task
 from picas.errors import ClaimLost, InvalidToken
 from picas.iterators import EndlessViewIterator, TaskViewIterator, store_of, view_of
 from picas.jobid import job_ids
-from picas.lifecycle import Doc, Reason, fence_of, state_of
+from picas.lifecycle import Doc, Reason, State, fence_of, state_of
 from picas.pilot.heart import Heart
-from picas.pilot.offspring import Offspring, TimeIsUp, TimeLimit
+from picas.pilot.offspring import Offspring, TimeIsUp, TimeLimit, end_child
 from picas.stores.base import Attachment, Beat, PilotRecord, Settlement
 from picas.stores.duck import Changes, DuckStore, changes_between, refill
 from picas.stores.steering import DRAIN
@@ -152,13 +152,13 @@ class AbstractRunActor:
         except (Exception, TimeIsUp) as error:  # noqa: BLE001 - the token is marked as failed, and saved
             if limit is None or not limit.expired:
                 log.info("Exception %s occurred during processing: %s", type(error), error)
-                task.error(f"Exception {type(error)} occurred during processing: {error}", exception=error)
+                _fail(task, f"Exception {type(error)} occurred during processing: {error}", error)
         if limit is not None and limit.expired and limit.told:
             log.info("Token %s was cancelled", task.id)
-            task.error("cancelled")
+            _fail(task, "cancelled")
         elif limit is not None and limit.expired:
             log.info("Token %s exceeded its time limit of %s seconds", task.id, timeout)
-            task.error(f"Token execution exceeded timeout limit of {timeout} seconds")
+            _fail(task, f"Token execution exceeded timeout limit of {timeout} seconds")
 
     @contextmanager
     def _time_limit(self, task: Task, seconds: float | None) -> Iterator[TimeLimit | None]:
@@ -278,7 +278,7 @@ class AbstractRunActor:
             child.terminate()
         self._end_offspring()
         if child is not None and child.poll() is None:
-            _end(child)
+            end_child(child, _GRACE)
 
     def _end_offspring(self) -> bool:
         """End what the token's program has started, in whatever process group; whether there was anything."""
@@ -375,24 +375,12 @@ class RunActor(AbstractRunActor):
             self._save(task)
 
 
-def _end(child: subprocess.Popen[Any]) -> None:
-    """Wait for a process that was asked to end, and kill it when it does not."""
-    if _has_ended(child.pid):
-        return
-    try:
-        child.wait(timeout=_GRACE)
-    except subprocess.TimeoutExpired:
-        log.info("Killing subprocess")
-        child.kill()
+def _fail(task: Task, message: str, exception: BaseException | None = None) -> None:
+    """Mark a token as failed, whatever the program had already said of it.
 
-
-def _has_ended(pid: int) -> bool:
-    """Whether a child is gone or only waits to be reaped.
-
-    ``Popen.poll`` cannot tell in the handler of a signal that came during ``Popen.wait``: the interrupted call holds
-    the lock that both take, so that waiting there would never end.
+    A shell whose child was ended first may end with 0 before it is ended itself, and a program may fail after it noted
+    its command's 0: with that exit code the token would count as done.
     """
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
+    task.error(message, exception=exception)
+    if state_of({**task.value, "type": "token"}) is State.DONE:
+        task["exit_code"] = ""

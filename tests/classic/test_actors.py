@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,14 @@ class TestRun:
         assert "out of luck" in error["message"]
         assert "RuntimeError" in error["exception"]
         assert states(database) == {"a": State.ERROR, "b": State.DONE, "c": State.DONE}
+
+    def test_a_program_that_fails_after_its_command_ended_well_has_a_failed_token(self, database: Any) -> None:
+        def work(task: Task) -> None:
+            close(task)
+            raise OSError("the output cannot be read")
+
+        Actor(database, work).run(max_tasks=1)
+        assert list(states(database).values()).count(State.ERROR) == 1
 
     def test_a_token_that_the_program_leaves_open_stays_locked_and_is_nobodys(self, database: Any) -> None:
         Actor(database, lambda task: task.update({"exit_code": 0})).run()
@@ -459,6 +468,20 @@ class TestTimeLimit:
         actor.run(max_token_time=0.3, max_tasks=1)
         assert list(states(database).values()).count(State.ERROR) == 1
         assert not is_alive(int(pid_file.read_text()))
+
+    def test_a_command_that_ends_well_only_because_it_was_ended_has_a_failed_token_and_another_try(
+        self, database: Any
+    ) -> None:
+        def work(task: Task) -> None:
+            code = execute(["sh", "-c", "trap 'exit 0' TERM; sleep 100 & wait"])[1]
+            assert code == 0
+            close(task, code)
+
+        actor = Actor(database, work)
+        actor.run(max_token_time=0.3, max_tasks=2, max_scrub=1)
+        counts = Counter(states(database).values())
+        assert (counts[State.DONE], actor.tasks_processed) == (0, 2)
+        assert max(database.get(name)["scrub_count"] for name in "abc") == 1
 
     def test_a_program_that_blocks_in_python_is_ended(self, database: Any) -> None:
         start = time.monotonic()

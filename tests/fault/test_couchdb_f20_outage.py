@@ -360,11 +360,12 @@ def test_the_tokens_of_a_killed_pilot_are_accepted_once(scene: Scene) -> None:
     until("a quarter is done", lambda: scene.done() > 25, 30.0)
     victim = site.pilots[0]
 
+    (mine,) = until("it is known", lambda: [record.id for record in site.pool.pilots() if record.pid == victim.pid])
     held: dict[str, int] = {}
 
     def stopped_with_tokens() -> bool:
         victim.signal(signal.SIGSTOP)
-        (mine,) = [record.id for record in site.pool.pilots() if record.pid == victim.pid]
+        time.sleep(0.5)  # what it had just sent still arrives
         docs = [doc for doc in site.pool.store.get(site.ids) if doc and state_of(doc) is State.LOCKED]
         held.update({doc["_id"]: fence_of(doc) for doc in docs if doc["claim"]["pilot"] == mine})
         if not held:

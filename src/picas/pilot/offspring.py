@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +15,9 @@ from typing import Any, NamedTuple
 
 from picas.process import end_group
 
-__all__ = ["ALARM", "Offspring", "TimeIsUp", "TimeLimit"]
+__all__ = ["ALARM", "Offspring", "TimeIsUp", "TimeLimit", "end_child"]
+
+log = logging.getLogger(__name__)
 
 _LAST_WORDS = 5.0
 """Seconds in which a program whose children were ended may still return by itself, with what it has of their output."""
@@ -157,6 +161,29 @@ class TimeLimit:
         del number, frame
         if not self._over.is_set():
             raise TimeIsUp
+
+
+def end_child(child: subprocess.Popen[Any], grace: float) -> None:
+    """Wait for a process that was asked to end, and kill it after ``grace`` seconds."""
+    if _has_ended(child.pid):
+        return
+    try:
+        child.wait(timeout=grace)
+    except subprocess.TimeoutExpired:
+        log.info("Killing subprocess")
+        child.kill()
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child is gone or only waits to be reaped.
+
+    ``Popen.poll`` cannot tell in the handler of a signal that came during ``Popen.wait``: the interrupted call holds
+    the lock that both take, so that waiting there would never end.
+    """
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 class _Process(NamedTuple):
