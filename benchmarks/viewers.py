@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import random
 import re
 import signal
@@ -26,6 +27,8 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
+
+import psutil
 
 from picas.lifecycle import Claimant, Doc, Outcome, Reason, State
 from picas.stores import open_store
@@ -68,6 +71,8 @@ class Watched:
     kinds: list[Kind]
     failed: int
     peak_mib: float
+    spent: dict[str, tuple[float, float]]
+    """By who spent it, processor time per second, without and with viewers, in cores."""
 
     @property
     def left(self) -> float:
@@ -121,23 +126,16 @@ def work(url: str, settled: Synchronized[int], over: Event) -> None:
 
 
 @contextmanager
-def pilot(url: str) -> Iterator[Synchronized[int]]:
-    """A pilot in a process of its own; how many tokens it has settled so far."""
+def pilot(url: str) -> Iterator[tuple[Synchronized[int], int]]:
+    """A pilot in a process of its own; how many tokens it has settled so far, and its process."""
     settled, over = Spawn.Value("q", 0), Spawn.Event()
     process = Spawn.Process(target=work, args=(url, settled, over))
     process.start()
     try:
-        yield settled
+        yield settled, process.pid or 0
     finally:
         over.set()
         process.join(60)
-
-
-def rate(settled: Synchronized[int], seconds: float) -> float:
-    """Tokens per second from now on."""
-    before, start = settled.value, time.monotonic()
-    time.sleep(seconds)
-    return (settled.value - before) / (time.monotonic() - start)
 
 
 # The server
@@ -169,6 +167,57 @@ def _port(said: Path, process: subprocess.Popen[bytes]) -> int:
 def peak_mib(pid: int) -> float:
     """The most memory that a process has had, in MiB."""
     return int(re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
+
+
+# Who takes the processor
+
+PILOT, PAGE, VIEWERS, SERVER_FOR_PILOT, SERVER = (
+    "pilot",
+    "picas web",
+    "viewers",
+    "server, for the pilot",
+    "server, else",
+)
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Tells whose the processor time is: of these processes, and of a PostgreSQL server's on this machine."""
+
+    pids: dict[str, int]
+
+    def read(self) -> dict[str, float]:
+        """Seconds so far."""
+        seconds = {name: sum(psutil.Process(pid).cpu_times()[:2]) for name, pid in self.pids.items()}
+        ports = {f"({one.laddr.port})" for one in psutil.Process(self.pids[PILOT]).net_connections("tcp")}
+        for process in psutil.process_iter():
+            try:
+                if process.name().startswith("postgres"):
+                    title = " ".join(process.cmdline())
+                    name = SERVER_FOR_PILOT if any(port in title for port in ports) else SERVER
+                    seconds[name] = seconds.get(name, 0.0) + sum(process.cpu_times()[:2])
+            except psutil.NoSuchProcess:
+                continue
+        return seconds
+
+
+@dataclass
+class Turns:
+    """Turns of one kind: tokens settled per second in each, and in all of them the processor time of each party."""
+
+    rates: list[float] = field(default_factory=list)
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    took: float = 0.0
+
+    def take(self, settled: Synchronized[int], meter: Meter, seconds: float) -> None:
+        """One more turn, from now on."""
+        before, used, start = settled.value, meter.read(), time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - start
+        self.rates.append((settled.value - before) / took)
+        self.took += took
+        for name, total in meter.read().items():
+            self.spent[name] += total - used.get(name, 0.0)
 
 
 # The viewers
@@ -243,31 +292,34 @@ def measure(store: str, args: argparse.Namespace, count: int, folder: Path) -> W
         fail(opened, min(5_000, count // 10))
         opened.close()
         progress(f"{store}: {count:,} tokens are there")
-        alone, watched = [], []
+        alone, watched = Turns(), Turns()
         seconds: defaultdict[str, list[float]] = defaultdict(list)
         failed = 0
-        with page_server(url, folder) as (port, pid), pilot(url) as settled:
+        with page_server(url, folder) as (port, web), pilot(url) as (settled, worker):
+            meter = Meter({PILOT: worker, PAGE: web, VIEWERS: lookers.apply(os.getpid)})
             look_on(port, 2, 5.0, -1)
             for turn in range(args.turns):
-                alone.append(rate(settled, args.seconds))
+                alone.take(settled, meter, args.seconds)
                 looking = lookers.apply_async(look_on, (port, args.viewers, args.seconds, turn))
-                watched.append(rate(settled, args.seconds))
+                watched.take(settled, meter, args.seconds)
                 found, more = looking.get(120)
                 failed += more
                 for kind, times in found.items():
                     seconds[kind] += times
-                progress(f"{store}: {alone[-1]:,.0f}/s alone, {watched[-1]:,.0f}/s watched")
-            peak = peak_mib(pid)
+                progress(f"{store}: {alone.rates[-1]:,.0f}/s alone, {watched.rates[-1]:,.0f}/s watched")
+            peak = peak_mib(web)
+    spent = {name: (alone.spent[name] / alone.took, total / watched.took) for name, total in watched.spent.items()}
     kinds = [_kind(name, times) for name, times in seconds.items()]
     return Watched(
         store=store,
         about=place.about,
         tokens=count,
-        alone=alone,
-        watched=watched,
+        alone=alone.rates,
+        watched=watched.rates,
         kinds=sorted(kinds, key=lambda one: one.name),
         failed=failed,
         peak_mib=peak,
+        spent=spent,
     )
 
 
@@ -283,10 +335,12 @@ def show(outcome: Watched, viewers: int) -> str:
         [one.name, number(one.count), *(f"{1000 * value:,.0f} ms" for value in (one.median, one.p95, one.slowest))]
         for one in outcome.kinds
     ]
+    cores = [[name, f"{before:.2f}", f"{after:.2f}"] for name, (before, after) in outcome.spent.items()]
     alone, watched = statistics.median(outcome.alone), statistics.median(outcome.watched)
     return (
         f"{outcome.store} {outcome.about}, {outcome.tokens:,} tokens, {viewers} viewers\n\n"
         f"{table(('page', 'times', 'median', 'p95', 'slowest'), rows)}\n\n"
+        f"{table(('cores taken by', 'alone', 'watched'), cores)}\n\n"
         f"the pilot settles {alone:,.0f}/s alone and {watched:,.0f}/s watched: {outcome.left:.1%}\n"
         f"picas web took {outcome.peak_mib:,.0f} MiB at most; {outcome.failed} requests failed\n"
     )

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +40,16 @@ Work = Callable[[Task], object]
 def close(task: Task, exit_code: int = 0) -> None:
     task["exit_code"] = exit_code
     task.done()
+
+
+def is_written(pid_file: Path) -> bool:
+    return pid_file.exists() and pid_file.read_text().endswith("\n")
+
+
+def at_work_in_main() -> set[str]:
+    """The names of the functions that the main thread is in."""
+    frame = sys._current_frames()[threading.main_thread().ident or 0]
+    return {one.f_code.co_name for one, _ in traceback.walk_stack(frame)}
 
 
 class Actor(RunActor):
@@ -542,7 +553,7 @@ class TestHandler:
         monkeypatch.setattr(actors, "_GRACE", 0.2)
         actor, pid_file = Actor(revision_db()), tmp_path / "pid"
         actor.subprocess = subprocess.Popen(["sh", "-c", "trap '' TERM; " + FAMILY.format(pid_file)])
-        eventually(pid_file.exists)
+        eventually(lambda: is_written(pid_file))
         with pytest.raises(SystemExit):
             actor.handler(signal.SIGTERM, None)
         assert actor.subprocess.poll() == -signal.SIGKILL
@@ -603,7 +614,8 @@ class TestHandler:
         pid_file = tmp_path / "pid"
 
         def send() -> None:
-            eventually(pid_file.exists)
+            # A signal before the program has its child in hand would leave it to nobody.
+            eventually(lambda: is_written(pid_file) and "communicate" in at_work_in_main())
             os.kill(os.getpid(), signal.SIGTERM)
 
         sender = threading.Thread(target=send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 
 from picas.lifecycle import State, state_of
 from support.checker import check
-from support.pilots import Site
+from support.pilots import Site, until
 
 TODO = frozenset({State.TODO})
+TO_COME = frozenset({State.TODO, State.LOCKED})
 TOKENS = 300
 
 
@@ -51,10 +53,12 @@ def test_a_good_node_goes_on_beside_it(site: Site) -> None:
     path = site.environ["PATH"]
     bad = site.pilot(cores=2, lease=10.0)
     site.environ["PATH"] = f"{tool}:{path}"
-    good = site.pilot(cores=2, lease=10.0)
+    good = site.pilot(cores=2, lease=10.0, idle=60.0)
 
     assert bad.report(60.0)["unfit"]
-    assert not good.report(90.0)["unfit"]
+    until("all have ended", lambda: not TO_COME & set(map(state_of, site.pool.store.get(site.ids))), 60.0)
+    good.signal(signal.SIGTERM)
+    assert not good.report()["unfit"]
     # At most five failed where the program was missing; all others are done, each once.
     states = check(site, side=True)
     assert states[State.ERROR] <= 5
