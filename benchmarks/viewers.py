@@ -75,9 +75,9 @@ class Watched:
     """By who spent it, processor time per second, without and with viewers, in cores."""
 
     @property
-    def left(self) -> float:
-        """The part of the claims that is left while viewers look on."""
-        return statistics.median(self.watched) / statistics.median(self.alone)
+    def left(self) -> list[float]:
+        """The part of the claims that is left while viewers look on: each turn to the one before, as machines drift."""
+        return [watched / alone for alone, watched in zip(self.alone, self.watched, strict=True)]
 
 
 # The pool
@@ -337,11 +337,13 @@ def show(outcome: Watched, viewers: int) -> str:
     ]
     cores = [[name, f"{before:.2f}", f"{after:.2f}"] for name, (before, after) in outcome.spent.items()]
     alone, watched = statistics.median(outcome.alone), statistics.median(outcome.watched)
+    low, left, high = statistics.quantiles(outcome.left, n=4)
     return (
         f"{outcome.store} {outcome.about}, {outcome.tokens:,} tokens, {viewers} viewers\n\n"
         f"{table(('page', 'times', 'median', 'p95', 'slowest'), rows)}\n\n"
         f"{table(('cores taken by', 'alone', 'watched'), cores)}\n\n"
-        f"the pilot settles {alone:,.0f}/s alone and {watched:,.0f}/s watched: {outcome.left:.1%}\n"
+        f"the pilot settles {alone:,.0f}/s alone and {watched:,.0f}/s watched: {left:.1%} is left, "
+        f"in half of {len(outcome.left)} turns {low:.1%} to {high:.1%}\n"
         f"picas web took {outcome.peak_mib:,.0f} MiB at most; {outcome.failed} requests failed\n"
     )
 
@@ -357,7 +359,7 @@ def main() -> int:
     parser.add_argument("--stores", default="sqlite,postgres", help=f"of {', '.join(STORES)} (default sqlite,postgres)")
     parser.add_argument("--tokens", default="1M", help="in the pool (default 1M)")
     parser.add_argument("--viewers", type=int, default=50, help="at once (default 50)")
-    parser.add_argument("--turns", type=int, default=8, help="with and without viewers (default 8)")
+    parser.add_argument("--turns", type=int, default=16, help="with and without viewers (default 16)")
     parser.add_argument("--seconds", type=float, default=6, help="each turn takes (default 6)")
     parser.add_argument("--folder", default="/var/tmp", help="on the disk to be measured (default /var/tmp)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file too")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
@@ -18,6 +19,8 @@ __all__ = ["bound", "names", "serve"]
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _GRACE = 3
+_NICENESS = 10
+"""Pilots and their commands on the same machine go first (nice(2)), and the page has what they leave."""
 _MOST_CONNECTIONS = 1000
 
 
@@ -53,6 +56,7 @@ def serve(
     ready: Callable[[], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM; ``ready`` is called when requests are answered."""
+    os.nice(_NICENESS)
     port = listening.getsockname()[1]
     app = create_app(
         # Cookies know no ports: two pages on one machine would log each other out by a name of both.
