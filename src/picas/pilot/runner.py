@@ -33,7 +33,7 @@ _SHORT = 0.005
 """Seconds for which a command is left alone: most short ones end within, and cost one wake-up only."""
 _FOR_COMMANDS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that commands find as they usually are, though runners pass over them."""
-_BATCH = 16
+_BATCH = 48
 _HELD_BACK = 0.05
 
 
