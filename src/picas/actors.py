@@ -215,7 +215,7 @@ class AbstractRunActor:
         answer = self._exchange(before, changes, patience)
         if isinstance(answer, InvalidToken):
             log.error("The result of token %s cannot be stored: %s", task.id, answer)
-            failed = Task(deepcopy(before)).error(f"the result cannot be stored: {answer}")
+            failed = _fail(Task(deepcopy(before)), f"the result cannot be stored: {answer}")
             changes = changes_between(before, failed.value)
             answer = self._exchange(before, changes, patience)
         if isinstance(answer, ClaimLost) and task.value.get("_rev") != before.get("_rev"):
@@ -375,12 +375,13 @@ class RunActor(AbstractRunActor):
             self._save(task)
 
 
-def _fail(task: Task, message: str, exception: BaseException | None = None) -> None:
-    """Mark a token as failed, whatever the program had already said of it.
+def _fail(task: Task, message: str, exception: BaseException | None = None) -> Task:
+    """Mark a token as failed, whatever is already said of it.
 
-    A shell whose child was ended first may end with 0 before it is ended itself, and a program may fail after it noted
-    its command's 0: with that exit code the token would count as done.
+    A shell whose child was ended first may end with 0 before it is ended itself, a program may fail after it noted its
+    command's 0, and a token that was put back may bear that of an earlier try: it would count as done.
     """
     task.error(message, exception=exception)
     if state_of({**task.value, "type": "token"}) is State.DONE:
         task["exit_code"] = ""
+    return task

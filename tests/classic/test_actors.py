@@ -342,6 +342,11 @@ class TestSaving:
         assert token.has_error()
         assert "cannot be stored" in token.get_errors()[0]["message"]
 
+    def test_it_is_an_error_of_one_too_that_was_done_before_and_put_back(self, client: Client) -> None:
+        assert client.save(Task({"_id": "a", "type": "token", "exit_code": 0, "scrub_count": 1}))
+        Actor(client, lambda task: task.update({"output": float("nan")})).run()
+        assert state_of(client.get("a").value) is State.ERROR
+
     def test_what_the_program_saved_by_itself_is_no_conflict(
         self, client: Client, caplog: pytest.LogCaptureFixture
     ) -> None:
