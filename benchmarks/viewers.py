@@ -171,13 +171,8 @@ def peak_mib(pid: int) -> float:
 
 # Who takes the processor
 
-PILOT, PAGE, VIEWERS, SERVER_FOR_PILOT, SERVER = (
-    "pilot",
-    "picas web",
-    "viewers",
-    "server, for the pilot",
-    "server, else",
-)
+PILOT, PAGE, VIEWERS = "pilot", "picas web", "viewers"
+SERVER_FOR_PILOT, SERVER = "server, for the pilot", "server, else"
 
 
 @dataclass(frozen=True)
@@ -188,17 +183,21 @@ class Meter:
 
     def read(self) -> dict[str, float]:
         """Seconds so far."""
-        seconds = {name: sum(psutil.Process(pid).cpu_times()[:2]) for name, pid in self.pids.items()}
+        seconds = {name: _used(psutil.Process(pid)) for name, pid in self.pids.items()}
         ports = {f"({one.laddr.port})" for one in psutil.Process(self.pids[PILOT]).net_connections("tcp")}
         for process in psutil.process_iter():
             try:
                 if process.name().startswith("postgres"):
                     title = " ".join(process.cmdline())
                     name = SERVER_FOR_PILOT if any(port in title for port in ports) else SERVER
-                    seconds[name] = seconds.get(name, 0.0) + sum(process.cpu_times()[:2])
+                    seconds[name] = seconds.get(name, 0.0) + _used(process)
             except psutil.NoSuchProcess:
                 continue
         return seconds
+
+
+def _used(process: psutil.Process) -> float:
+    return float(sum(process.cpu_times()[:2]))
 
 
 @dataclass
@@ -211,7 +210,8 @@ class Turns:
 
     def take(self, settled: Synchronized[int], meter: Meter, seconds: float) -> None:
         """One more turn, from now on."""
-        before, used, start = settled.value, meter.read(), time.monotonic()
+        used = meter.read()  # takes a moment, which is not to count
+        before, start = settled.value, time.monotonic()
         time.sleep(seconds)
         took = time.monotonic() - start
         self.rates.append((settled.value - before) / took)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -50,8 +49,7 @@ class Reader:
         self.status = int(self.sock.recv(64).split()[1])
 
     def leave(self) -> None:
-        with suppress(OSError):
-            self.sock.close()
+        self.sock.close()
 
 
 def test_slow_readers_and_those_who_leave_hold_up_nobody(web: Web) -> None:
