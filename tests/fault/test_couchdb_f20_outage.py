@@ -376,7 +376,16 @@ def test_the_tokens_of_a_killed_pilot_are_accepted_once(scene: Scene) -> None:
     victim.signal(signal.SIGKILL)
     victim.ended()
     killed_at = time.monotonic()
-    until("they are claimed again", lambda: all(fence_of(site.doc(name)) > fence for name, fence in held.items()), 12.0)
+
+    def claimed_again() -> bool:
+        docs = {name: site.doc(name) for name in held}
+        for name, doc in docs.items():
+            if state_of(doc) is State.DONE and fence_of(doc) == held[name]:
+                del held[name]  # the server was slow, and had its result already
+        return all(fence_of(docs[name]) > fence for name, fence in held.items())
+
+    until("they are claimed again", claimed_again, 12.0)
+    assert held
 
     # Whoever watches must have watched for a lease, and looks every few seconds.
     assert time.monotonic() - killed_at <= 2 * lease + 5.0

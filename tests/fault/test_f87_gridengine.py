@@ -46,7 +46,16 @@ class Jobs:
         return None if job is None else job.state
 
     def until(self, job_id: str, state: JobState, seconds: float = 60.0) -> Job:
-        until(f"job {job_id} is {state}", lambda: self.state(job_id) is state, seconds)
+        seen: set[JobState | None] = set()
+
+        def is_there() -> bool:
+            seen.add(found := self.state(job_id))
+            return found is state
+
+        try:
+            until(f"job {job_id} is {state}", is_there, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it was {sorted(map(str, seen))}") from None
         return self.batch.status([job_id])[job_id]
 
 
