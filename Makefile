@@ -17,7 +17,7 @@ help:  ## list the verbs
 
 setup: $(STAMP)  ## make the environment in .venv
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml hatch_build.py src/picas/pilot/fastpath.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "picas needs Python 3.10 or later"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "this Python has no venv; installing Debian's python3-venv"; rm -rf $(VENV); \
@@ -36,6 +36,8 @@ check: setup  ## ruff, mypy, the layers, the size watch, the mutants' guards, ge
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/size_watch.py
+	@! command -v cc >/dev/null || cc -fsyntax-only -std=gnu11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror \
+	  src/picas/pilot/fastpath.c
 	$(BIN)/python tools/mutants.py --check
 	$(BIN)/python docs/generate.py --check
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from limit import spawn_rate
 from peers import PEERS, Contest, Peer
+from picas.pilot.fastpath import load
 from programs import Failed, run
 from report import machine, number, table
 
@@ -80,7 +81,8 @@ def time_picas(contest: Contest) -> tuple[float, float]:
 def picas_rows(pairs: Sequence[tuple[float, float]], count: int) -> list[Row]:
     """Rows for adding and for running ``count`` tokens, of the medians of their seconds."""
     names = ("picas add", "picas run")
-    remarks = ("JSON lines, one transaction", "whole command, durable, output captured")
+    way = "with" if load() else "without"
+    remarks = ("JSON lines, one transaction", f"whole command, durable, output captured, {way} the fast path")
     medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
     return [
         Row(system=name, tokens=count, seconds=seconds, rate=count / seconds, remark=remark)

@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FAULT, CONTRACT = "tests/fault", "tests/contract"
 LONGEST = 170.0
+COMPILE = ("cc", "-O1", "-std=gnu11", "-shared", "-fPIC", "-w", "-o")
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ MUTANTS = (
     ),
     Mutant(
         "kill of the group",
-        "pilot/runner.py",
+        "pilot/ending.py",
         "end_group(self._pid, signal.SIGKILL)\n            return",
         "return",
         f"{FAULT}/test_f51_f55_commands.py",
@@ -341,6 +342,18 @@ MUTANTS = (
         f"{FAULT}/test_steering.py",
         "paused_pool_wait_and_go_on",
     ),
+    *(
+        Mutant(f"the fast path, {name}", "pilot/fastpath.c", guard, without, "tests/unit/test_fast_path.py", only)
+        for name, guard, without, only in (
+            ("in a job's folder", " || !desk->is_home", "", "world"),
+            ("cancelled jobs", " || is_refused(desk, job.number)", "", "ends"),
+            ("what is left", " || has_children()", "", "left"),
+            ("PICAS_OUTPUT", " || lstat(desk->output_path, &output) == 0", "", "files"),
+            ("PICAS_TOKEN replaced", " || known.st_ino != desk->token_number", "", "files"),
+            ("half pairs", "at[1] >= 0xA0", "0", "starts"),
+            ("much output", "if (waiting[0] > most || waiting[1] > most\n        ||", "if (", "streams"),
+        )
+    ),
 )
 
 
@@ -376,6 +389,8 @@ def try_out(mutant: Mutant) -> tuple[Mutant, str, str, float]:
             return mutant, "error", problem, 0.0
         path = source / "picas" / mutant.file
         path.write_text(path.read_text(encoding="utf-8").replace(mutant.guard, mutant.without), encoding="utf-8")
+        if path.suffix == ".c":
+            subprocess.run([*COMPILE, str(path.with_name(f"lib{path.stem}.so")), str(path)], check=True)
         code, line = run_test(source, mutant.test, mutant.only)
     verdict = {0: "SURVIVES", 1: "found"}.get(code, "error")
     return mutant, verdict, line, time.monotonic() - begun

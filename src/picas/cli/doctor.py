@@ -18,6 +18,7 @@ from picas.cli.output import clean
 from picas.cli.selecting import PoolOption
 from picas.cli.session import address, open_pool
 from picas.errors import PicasError
+from picas.pilot.fastpath import load
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -40,6 +41,8 @@ def _machine() -> Iterator[Finding]:
     sqlite = "a bundle without SQLite" if bundled.about() else f"SQLite {version('apsw')}"
     yield "ok", f"picas {version('picas')}, Python {sys.version.split()[0]}, {sqlite}"
     yield "ok", f"{len(os.sched_getaffinity(0))} cores for this process"
+    if load() is None:
+        yield "ok", "runners without their compiled fast path: commands of some milliseconds start more slowly"
     yield ("ok", "bash found") if shutil.which("bash") else ("warn", "no bash: commands given as one string cannot run")
 
 

@@ -13,7 +13,10 @@ MAX_OUTPUT_JSON = 4_000_000
 
 
 class TokenFile:
-    """The file that ``PICAS_TOKEN`` names: written over for each token, which costs a third of making it anew."""
+    """The file that ``PICAS_TOKEN`` names: written over for each token, which costs a third of making it anew.
+
+    It is open as ``handle``, and its inode has this ``number``.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -25,19 +28,19 @@ class TokenFile:
             known = os.stat(self.path, follow_symlinks=False)
         except OSError:
             known = None
-        if known is None or known.st_ino != self._number:
-            os.close(self._handle)
+        if known is None or known.st_ino != self.number:
+            os.close(self.handle)
             self._renew()
-        os.pwrite(self._handle, data, 0)
+        os.pwrite(self.handle, data, 0)
         if known is None or known.st_size > len(data):
-            os.ftruncate(self._handle, len(data))
+            os.ftruncate(self.handle, len(data))
 
     def _renew(self) -> None:
         _remove(self.path)
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._handle = os.open(self.path, flags, 0o600)
-        self._number = os.fstat(self._handle).st_ino
+        self.handle = os.open(self.path, flags, 0o600)
+        self.number = os.fstat(self.handle).st_ino
 
 
 class OutputFile:

@@ -1,6 +1,7 @@
 """What a pilot and its runners say to each other, and how: tuples, marshalled, over private sockets.
 
-Only the two halves of one pilot ever read this, both run by one interpreter; nothing of it is stored.
+Only the two halves of one pilot ever read this, both run by one interpreter; nothing of it is stored. A runner's fast
+path (``fastpath.c``) reads jobs and writes reports too, so their fields are known there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import mmap
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ __all__ = [
     "Journal",
     "Report",
     "pack",
+    "pack_list",
     "unpack",
 ]
 
@@ -37,8 +40,21 @@ TAIL = "tail"
 
 _LENGTH = struct.Struct("!I")
 
-pack = marshal.dumps
+_VERSION = 2
+"""Of marshal: the last that is plain, without references from one value to another."""
+_LIST = struct.Struct("<ci")
+
 unpack = marshal.loads
+
+
+def pack(message: Any) -> bytes:
+    """A message as bytes."""
+    return marshal.dumps(message, _VERSION)
+
+
+def pack_list(parts: Sequence[bytes], count: int) -> bytes:
+    """A list of so many values that are packed already, one after the other."""
+    return b"".join([_LIST.pack(b"[", count), *parts])
 
 
 class Job(NamedTuple):
@@ -92,23 +108,23 @@ class Journal:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(handle, mmap.PAGESIZE)
-            self._numbers = memoryview(mmap.mmap(handle, mmap.PAGESIZE)).cast("q")
+            self.memory = mmap.mmap(handle, mmap.PAGESIZE)
         finally:
             os.close(handle)
-        self._count = 0
+        self._numbers = memoryview(self.memory).cast("q")
 
     def begin(self, number: int) -> None:
         """One more job is in hand."""
-        self._numbers[self._count + 1] = number
-        self._count += 1
-        self._numbers[0] = self._count
+        count = self._numbers[0] + 1
+        self._numbers[count] = number
+        self._numbers[0] = count
 
     def reported(self, count: int) -> None:
         """The first of them have been reported. At any moment what the file says may be too much, never too little."""
-        left = self._numbers[count + 1 : self._count + 1].tolist()
+        left = self._numbers[count + 1 : self._numbers[0] + 1].tolist()
         for place, number in enumerate(left, 1):
             self._numbers[place] = number
-        self._count = self._numbers[0] = len(left)
+        self._numbers[0] = len(left)
 
     @staticmethod
     def read(path: Path) -> list[int]:
@@ -128,7 +144,10 @@ class Frames:
 
     def send(self, message: Any) -> None:
         """Send one message whole."""
-        data = pack(message)
+        self.send_packed(pack(message))
+
+    def send_packed(self, data: bytes) -> None:
+        """Send one that is packed already."""
         self.sock.sendall(_LENGTH.pack(len(data)) + data)
 
     def receive(self) -> list[Any] | None:

@@ -27,9 +27,7 @@ class Patience:
 
     def wait(self, pid: int, until: float) -> None:
         """Come back when the process has ended, and remains to be waited for, or soon after ``until``."""
-        if not self._ticking:
-            self._ticking = True
-            signal.setitimer(signal.ITIMER_REAL, self._every, self._every)
+        self.begin()
         try:
             self._until = until
             try:
@@ -38,6 +36,12 @@ class Patience:
                 self._until = float("inf")
         except _Long:
             self.rest()
+
+    def begin(self) -> None:
+        """Start the timer: from now on each wait is broken off for a moment, now and again."""
+        if not self._ticking:
+            self._ticking = True
+            signal.setitimer(signal.ITIMER_REAL, self._every, self._every)
 
     def rest(self) -> None:
         """Stop the timer."""

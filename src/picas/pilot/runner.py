@@ -1,14 +1,15 @@
 """A runner: a small process that runs one command at a time, for a pilot that feeds it.
 
 All runners of a pilot take jobs from one shared socket, so that whichever is free takes the next. A command gets a
-session of its own. When it ends, whatever it left behind is ended too: the runner is a child subreaper, so that no
-descendant can slip away. When the pilot dies, even by SIGKILL, its end of the socket closes, and the runner ends the
-command and itself.
+process group of its own. When it ends, whatever it left behind is ended too: the runner is a child subreaper, so that
+no descendant can slip away. When the pilot dies, even by SIGKILL, its end of the socket closes, and the runner ends the
+command and itself. Where the fast path could be compiled, that runs the short, plain commands in between.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import os
 import select
@@ -17,12 +18,15 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
+from picas.pilot import fastpath
 from picas.pilot.bounds import Bounds
 from picas.pilot.capture import TAIL_BYTES, Capture
+from picas.pilot.ending import Ending
+from picas.pilot.fastpath import Desk, Ended, FastPath, Step
 from picas.pilot.handover import OutputFile, TokenFile
-from picas.pilot.jobs import CANCEL, FULL, QUIT, START_FAILED, TAIL, Frames, Job, Journal, Report, unpack
+from picas.pilot.jobs import CANCEL, FULL, QUIT, START_FAILED, TAIL, Frames, Job, Journal, Report, pack, unpack
+from picas.pilot.outbox import HELD_BACK, Outbox
 from picas.pilot.patience import Patience
 from picas.pilot.watches import Growing, Quiet
 from picas.process import become_subreaper, end_group, end_leftovers, has_children
@@ -33,12 +37,10 @@ _SHORT = 0.005
 """Seconds for which a command is left alone: most short ones end within, and cost one wake-up only."""
 _FOR_COMMANDS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that commands find as they usually are, though runners pass over them."""
-_BATCH = 48
-_HELD_BACK = 0.05
 
 
 class Runner:
-    """The runner's state: its sockets, pipes and files, and results not yet sent."""
+    """The runner's state: its sockets, pipes and files, and reports not yet sent."""
 
     def __init__(self, jobs: socket.socket, control: socket.socket, folder: Path, spill: Path) -> None:
         self._jobs = jobs
@@ -51,8 +53,7 @@ class Runner:
         self._journal = Journal(folder / "jobs")
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._child_signal = _signal_handle(signal.SIGCHLD)
-        self._results: list[Report] = []
-        self._oldest = 0.0
+        self._outbox = Outbox(self._frames, self._journal)
         self._cancelled: dict[int, tuple[str, float]] = {}
         self._long: int | None = None  # the number of the job that runs, once it has run for a moment
         self._quit = False
@@ -61,55 +62,80 @@ class Runner:
         self._growing = Growing()
         self._base = {
             **os.environb,
-            b"PICAS_TOKEN": self._token.path.encode(),
-            b"PICAS_OUTPUT": self._output.path.encode(),
+            b"PICAS_TOKEN": os.fsencode(self._token.path),
+            b"PICAS_OUTPUT": os.fsencode(self._output.path),
         }
         self._idle_poll = _poll(jobs.fileno(), control.fileno())
         self._told = _poll(control.fileno())
         self._patience = Patience(_SHORT)
         self._pipes = _poll(self._out.reader, self._err.reader)
         self._long_poll = _poll(self._child_signal, control.fileno(), self._out.reader, self._err.reader)
+        library = fastpath.load()
+        self._fast = None if library is None else self._fast_path(library)
+
+    def _fast_path(self, library: ctypes.CDLL) -> FastPath:
+        return FastPath(
+            library,
+            {"jobs": self._jobs.fileno(), "control": self._frames.sock.fileno(), "null": self._null},
+            token=self._token,
+            output_path=self._output.path,
+            environ=self._base,
+            journal=self._journal.memory,
+            patience=_SHORT,
+            held_back=HELD_BACK,
+        )
 
     def loop(self) -> None:
         """Run jobs until told to quit."""
         while not self._quit:
-            job = self._next()
-            if job is None:
-                continue
-            report = self._run(job)  # flushes, which makes a new list
-            self._results.append(report)
-            if len(self._results) == 1:
-                self._oldest = time.monotonic()
-            elif len(self._results) >= _BATCH or time.monotonic() - self._oldest > _HELD_BACK:
-                self._flush()
+            if self._fast is None:
+                self._take_next()
+            else:
+                self._take_many(self._fast)
         self._flush()
 
-    def _next(self) -> Job | None:
+    def _take_next(self) -> None:
         try:
             data = self._jobs.recv(1 << 20, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            self._patience.rest()
-            self._flush()
-            ready = self._idle_poll.poll()
-            if any(handle == self._frames.sock.fileno() for handle, _ in ready):
-                self._listen()
-            return None
-        if not data:
+            self._idle()
+            return
+        if data:
+            self._keep(self._run(_job(data)))
+        else:
             self._quit = True
-            return None
-        message = unpack(data)
-        return Job(*unpack(Path(message).read_bytes()) if isinstance(message, str) else message)
+
+    def _take_many(self, fast: FastPath) -> None:
+        """The same by way of the fast path, which runs what it can, and says what else there is to do."""
+        self._patience.begin()
+        step = fast.serve(self._out, self._err, self._outbox.room, self._here == self._home)
+        if fast.desk.reports_count and self._outbox.put(fast.reports, fast.desk.reports_count, fast.desk.oldest):
+            self._flush()
+        if step is Step.IDLE:
+            self._idle()
+        elif step is Step.GONE:
+            self._quit = True
+        elif step is Step.TOLD:
+            self._keep(self._run(_job(fast.message)))
+        elif step is not Step.DUE:
+            self._keep(self._go_on(_job(fast.message), step, fast.desk))
+
+    def _idle(self) -> None:
+        self._patience.rest()
+        self._flush()
+        ready = self._idle_poll.poll()
+        if any(handle == self._frames.sock.fileno() for handle, _ in ready):
+            self._listen()
+
+    def _keep(self, report: Report) -> None:
+        if self._outbox.put(pack(tuple(report)), 1, time.monotonic()):
+            self._flush()
 
     def _flush(self) -> None:
-        if not self._results:
-            return
-        results, self._results = self._results, []
         try:
-            self._frames.send([tuple(result) for result in results])
+            self._outbox.send()
         except OSError:
             self._quit = self._away = True
-            return
-        self._journal.reported(len(results))
 
     def _listen(self) -> None:
         messages = self._frames.receive()
@@ -122,6 +148,8 @@ class Runner:
             elif verb == CANCEL:
                 number, why, grace = values
                 self._cancelled[number] = (why, grace)
+                if self._fast is not None:
+                    self._fast.refuse(self._cancelled)
             elif verb == FULL:
                 self._is_full = True
             elif verb == TAIL and values[0] == self._long:
@@ -137,8 +165,7 @@ class Runner:
 
     def _run(self, job: Job) -> Report:
         self._journal.begin(job.number)
-        self._out.begin(job.output_cap)
-        self._err.begin(job.output_cap)
+        self._begin(job)
         if self._told.poll(0):
             self._listen()
         start = time.time()
@@ -156,9 +183,33 @@ class Runner:
         except (OSError, ValueError) as error:
             if bounds is not None:
                 bounds.close()
-            number = error.errno if isinstance(error, OSError) and error.errno else 22
+            number = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
             return self._report(job, -START_FAILED - number, "", start, time.monotonic() - begun, 0)
-        status, usage, why = self._wait(job, pid, begun, bounds)
+        self._patience.wait(pid, begun + _SHORT)
+        return self._finish(job, pid, start, begun, _reap(pid), bounds)
+
+    def _go_on(self, job: Job, step: Step, desk: Desk) -> Report:
+        """Take over a job that the fast path has begun."""
+        self._begin(job)
+        if step is Step.FAILED:
+            runtime = time.monotonic() - desk.begun
+            return self._report(job, -START_FAILED - desk.error, "", desk.start, runtime, 0)
+        if step is Step.LONG:
+            self._patience.rest()
+        ended = Ended(desk.status, desk.max_rss) if step is Step.ENDED else None
+        return self._finish(job, desk.pid, desk.start, desk.begun, ended, None)
+
+    def _begin(self, job: Job) -> None:
+        self._out.begin(job.output_cap)
+        self._err.begin(job.output_cap)
+
+    def _finish(
+        self, job: Job, pid: int, start: float, begun: float, ended: Ended | None, bounds: Bounds | None
+    ) -> Report:
+        """See a command to its end, if it has not come yet, and what it left behind."""
+        why = ""
+        if ended is None:
+            ended, why = self._wait(job, pid, begun, bounds)
         runtime = time.monotonic() - begun
         leftovers = has_children()
         if leftovers:
@@ -171,14 +222,13 @@ class Runner:
         if leftovers:
             self._renew_pipes()
         self._cancelled.pop(job.number, None)
-        code = os.waitstatus_to_exitcode(status)
         if self._out.broken or self._err.broken:
             why = why or "disk"
-        most = usage.ru_maxrss * 1024
+        most = ended.max_rss
         if bounds is not None:
             killed, peak = bounds.close()
             why, most = why or ("memory" if killed else ""), max(most, peak)
-        return self._report(job, code, why, start, runtime, most, leftovers)
+        return self._report(job, os.waitstatus_to_exitcode(ended.status), why, start, runtime, most, leftovers)
 
     def _spawn(self, job: Job) -> int:
         self._token.write(job.token.encode())
@@ -201,26 +251,22 @@ class Runner:
         """Commands start where their runner is: in the token's own folder, or where the pilot was started."""
         if folder is not None:
             Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (folder or self._home) != self._here:
-            self._here = folder or self._home
-            os.chdir(self._here)
+        wanted = folder or self._home
+        if wanted != self._here:
+            os.chdir(wanted)
+            self._here = wanted
 
-    def _wait(self, job: Job, pid: int, begun: float, bounds: Bounds | None) -> tuple[int, Any, str]:
-        """Wait for the command, take its output, and end it when its time is over or somebody says so."""
-        self._patience.wait(pid, begun + _SHORT)
-        ended, status, usage = os.wait4(pid, os.WNOHANG)
-        if ended:
-            return status, usage, ""
+    def _wait(self, job: Job, pid: int, begun: float, bounds: Bounds | None) -> tuple[Ended, str]:
+        """Wait for the command, take its output, and end it when its time is over or somebody says so: why."""
         self._long = job.number
         self._flush()
-        timeout, ending = 0.0, _Ending(pid, job, begun)
+        timeout, ending = 0.0, Ending(pid, job, begun)
         quiet = Quiet(job.quiet, begun) if job.quiet else None
         while True:
             self._attend(self._long_poll.poll(timeout * 1000))
-            ended, status, usage = os.wait4(pid, os.WNOHANG)
-            if ended:
+            if ended := _reap(pid):
                 self._long = None
-                return status, usage, ending.why
+                return ended, ending.why
             asked = ("stopped", 0.0) if self._away else self._cancelled.get(job.number)
             if asked is None and (self._out.broken or self._err.broken):
                 asked = ("disk", job.grace)
@@ -278,31 +324,6 @@ class Runner:
         )
 
 
-class _Ending:
-    """The end of a command by force: TERM to its group when asked or over its time, KILL when the grace is over."""
-
-    def __init__(self, pid: int, job: Job, begun: float) -> None:
-        self._pid = pid
-        self._grace = job.grace
-        self._limit = begun + job.time_limit if job.time_limit > 0 else float("inf")
-        self._kill_at = float("inf")
-        self.why = ""
-
-    def step(self, now: float, asked: tuple[str, float] | None) -> float:
-        """Do what is due, and say how long to wait for the command before the next step."""
-        if not self.why and (asked or now >= self._limit):
-            self.why = asked[0] if asked else "time"
-            self._kill_at = now + self._grace
-            end_group(self._pid, signal.SIGTERM)
-            end_group(self._pid, signal.SIGCONT)
-        if asked:
-            self._kill_at = min(self._kill_at, now + asked[1])
-        if now >= self._kill_at:
-            end_group(self._pid, signal.SIGKILL)
-            return 0.05
-        return min(1.0, max(0.001, (self._kill_at if self.why else self._limit) - now))
-
-
 def main(jobs: int, control: int, folder: str, spill: str) -> None:
     """Run with inherited sockets, given by number, a private folder for small files, and one for large output."""
     become_subreaper()
@@ -328,6 +349,18 @@ def _signal_handle(number: int) -> int:
     if handle < 0:
         raise OSError(ctypes.get_errno(), "signalfd failed")
     return int(handle)
+
+
+def _job(data: bytes) -> Job:
+    """A job from its message, or from the file that the message names."""
+    message = unpack(data)
+    return Job(*unpack(Path(message).read_bytes()) if isinstance(message, str) else message)
+
+
+def _reap(pid: int) -> Ended | None:
+    """How a child ended, None if it has not."""
+    gone, status, usage = os.wait4(pid, os.WNOHANG)
+    return Ended(status, usage.ru_maxrss * 1024) if gone else None
 
 
 def _poll(*handles: int) -> select.poll:
