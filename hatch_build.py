@@ -17,7 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = "src/picas/pilot/fastpath.c"
 LIBRARY = "src/picas/pilot/libfastpath.so"
-FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra", "-shared", "-fPIC")
+FLAGS = ("-O2", "-std=gnu11", "-D_FILE_OFFSET_BITS=64", "-Wall", "-Wextra", "-shared", "-fPIC")
 
 
 class FastPathHook(BuildHookInterface[Any]):

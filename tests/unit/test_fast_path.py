@@ -53,6 +53,13 @@ crew.close()
 """
 
 
+_PACKETS = """
+import fcntl, os
+fcntl.fcntl(1, fcntl.F_SETFL, os.O_DIRECT)
+os.write(1, b"first"), os.write(1, b"second")
+"""
+
+
 def _sh(script: str, **fields: Any) -> dict[str, Any]:
     return {"argv": ["sh", "-c", script], **fields}
 
@@ -97,9 +104,13 @@ CASES: dict[str, list[dict[str, Any]]] = {
         _sh("head -c 10000 /dev/zero", output_cap=4096),
         _sh("head -c 4097 /dev/zero", output_cap=4096),
         *[_sh("echo again")] * 60,
+        {"argv": [sys.executable, "-c", "import os; os.set_blocking(1, False)"]},
+        _sh("head -c 6000000 /dev/zero && echo all", output_cap=4096),
+        {"argv": [sys.executable, "-c", _PACKETS]},
+        _sh("echo mine"),
     ],
     "world": [
-        _sh("env -0 | sort -z", environ={"PICAS_TOKEN_ID": "t1", "HOME": "/over/there", "EMPTY": ""}),
+        {"argv": ["env", "-0"], "environ": {"PICAS_TOKEN_ID": "t1", "HOME": "/over/there", "EMPTY": ""}},
         _sh("grep -E '^(Umask|NoNewPrivs|Cpus_allowed):' /proc/self/status"),
         # The signals up to 28: of those from 32 on, posix_spawn(3) of some C libraries leaves its own ignored.
         _sh("grep '^Sig[PBIC]' /proc/self/status | sed 's/[0-9a-f]*\\([0-9a-f]\\{7\\}\\)$/\\1/'"),
@@ -120,6 +131,12 @@ CASES: dict[str, list[dict[str, Any]]] = {
         _sh('cat "$PICAS_TOKEN"', token='{"new": 2}'),
         _sh('echo "longer than it was" >> "$PICAS_TOKEN"'),
         _sh('cat "$PICAS_TOKEN"', token='{"new": 3}'),
+        _sh('chmod 000 "$PICAS_TOKEN"'),
+        _sh('stat -c "%a %h" "$PICAS_TOKEN"'),
+        _sh('cd "${PICAS_TOKEN%/*}" && ln token.json kept', token='{"mine": 1}'),
+        _sh('cd "${PICAS_TOKEN%/*}" && stat -c "%a %h" token.json && cat kept && rm kept', token='{"secret": 1}'),
+        _sh('cd "${PICAS_TOKEN%/*}" && ls -A && chmod 000 . && rm -f *'),
+        _sh('cat "$PICAS_TOKEN"', token='{"new": 4}'),
         _sh('echo {} > "$PICAS_OUTPUT"'),
         _sh("echo nothing"),
         _sh('mkdir "$PICAS_OUTPUT"'),
@@ -149,7 +166,7 @@ class Runner:
             (folder / "bin" / name).write_text(text)
             (folder / "bin" / name).chmod(mode)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PICAS_", "COV", "PYTEST"))}
-        path = f"{folder / 'nowhere'}::{folder / 'bin'}:{os.environ['PATH']}"
+        path = f"{folder / 'nowhere'}::{folder / 'bin'}:{os.environ['PATH']}:/etc/passwd"
         self.folder = folder
         self._process = subprocess.Popen(
             [sys.executable, "-c", _RUN],
@@ -174,7 +191,7 @@ class Runner:
                 if not line.startswith(("PICAS_FASTPATH=", "PICAS_TOKEN=", "PICAS_OUTPUT="))
             )
             if report["out"].startswith("HERE") or "HOME=" in report["out"]:
-                del report["out_size"]
+                del report["out_size"]  # it has another folder's name in it
         return reports
 
     def close(self) -> None:
@@ -194,7 +211,8 @@ def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runner, 
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
-def test_it_is_compiled_where_there_is_a_compiler() -> None:
+def test_it_is_compiled_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PICAS_FASTPATH", raising=False)
     assert fastpath.load() is not None
 
 
@@ -205,6 +223,52 @@ def test_the_same_jobs_end_the_same(runners: tuple[Runner, Runner], jobs: list[d
         assert one == other, job
     assert len(fast) == len(jobs)
 
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_next_command_finds_all_as_the_last_one_did(tmp_path: Path, fast: bool) -> None:
+    runner = Runner(tmp_path / "runner", fast)
+    world = {
+        "blocking": CASES["streams"][-4:-2],
+        "packets": CASES["streams"][-2:],
+        "token": CASES["files"][9:15],
+    }
+    out = {name: [report["out"] for report in runner.run(jobs)] for name, jobs in world.items()}
+    (endless,) = runner.run([{"argv": ["yes"], "time_limit": 0.3, "output_cap": 4096}])
+    runner.close()
+
+    assert endless["why"] == "time"
+    assert out["blocking"][1].endswith("all\n")
+    assert out["packets"] == ["firstsecond", "mine\n"]
+    assert out["token"] == ["", "600 1\n", "", '600 1\n{"mine": 1}', "token.json\n", '{"new": 4}']
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_crew_does_not_wait_for_a_runner_that_waits_for_it(tmp_path: Path, fast: bool) -> None:
+    """A runner that cannot send its reports, since the pilot is busy, takes no orders either."""
+    environ = {**os.environ, **({} if fast else {"PICAS_FASTPATH": "0"})}
+    run = subprocess.run([sys.executable, "-c", _BUSY], cwd=tmp_path, env=environ, timeout=60, check=False)
+    assert run.returncode == 0
+
+
+_BUSY = """
+import time
+from picas.pilot.crew import Crew
+from picas.pilot.jobs import Job
+
+crew, sent = Crew(1), 0
+job = Job(0, ["head", "-c", "30000", "/dev/zero"], {}, "{}", 0.0, 1.0, 1 << 20, None)
+last = time.monotonic()
+while time.monotonic() < last + 0.5:  # until it takes no more
+    if crew.send(job._replace(number=sent)):
+        sent, last = sent + 1, time.monotonic()
+crew.cancel(range(sent), "stopped", 0.0)
+crew.cancel(range(sent), "stopped", 0.0)
+whys = []
+while len(whys) < sent:
+    whys += [report.why for report in crew.collect(1.0)]
+assert whys[0] == "" and whys[-1] == "stopped", whys
+crew.close()
+"""
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 _NAME = st.from_regex(r"\A[A-Z_]{1,8}\Z").filter(lambda name: name != "PATH" and not name.startswith("LD_"))

@@ -21,6 +21,12 @@ TAIL_BYTES = 32 * 1024
 """The most that is told of a stream at once to who follows it."""
 
 _READ_BYTES = 1 << 20
+_AT_ONCE = 16
+"""Reads in a row: a command that writes as fast as we read must not keep us from all else."""
+_SLOTS = _READ_BYTES // 4096
+"""Of a pipe of that size; each may be a packet that takes a read of its own (O_DIRECT in pipe(2))."""
+_CHANGED = os.O_NONBLOCK | os.O_DIRECT | os.O_APPEND | os.O_ASYNC
+"""Flags of a file that it shares with all who have it open (fcntl(2)), and that pipes do not have at first."""
 
 
 class Capture:
@@ -53,16 +59,20 @@ class Capture:
         self._files: _Files | None = None
         self.broken = False
 
-    def drain(self) -> None:
-        """Take what is in the pipe now."""
-        while True:
+    def drain(self, *, to_the_end: bool = False) -> None:
+        """Take what is in the pipe now; ``to_the_end`` when nobody writes any more, so that there is one."""
+        for _ in range(_SLOTS + 1 if to_the_end else _AT_ONCE):
             try:
                 data = os.read(self.reader, _READ_BYTES)
             except BlockingIOError:
                 return
             self._keep(data)
-            if len(data) < 4096:
+            if len(data) < 4096 and not to_the_end:
                 return
+
+    def is_spoilt(self) -> bool:
+        """Whether a command has changed how the pipe is written to: that is shared with whoever has it next."""
+        return fcntl.fcntl(self.writer, fcntl.F_GETFL) & _CHANGED != 0
 
     def result(self) -> bytes | str:
         """The output, or the path of the file it is in; the reader's to delete."""

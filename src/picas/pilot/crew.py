@@ -20,7 +20,9 @@ from picas.process import become_subreaper, children, end_leftovers
 
 __all__ = ["Crew"]
 
-_START = "import sys; sys.path[:0] = [sys.argv.pop()]; from picas.pilot.runner import main; main({}, {}, {!r}, {!r})"
+_START = (
+    "import sys; sys.path[:0] = [sys.argv.pop()]; from picas.pilot.runner import main; main({}, {}, {}, {!r}, {!r})"
+)
 _MESSAGE_BYTES = 64 * 1024
 """A longer job goes by file: a socket takes a message whole or not at all."""
 
@@ -39,7 +41,7 @@ class Crew:
         self._queue.setblocking(False)
         self._poll = select.poll()
         self._runners: dict[int, tuple[subprocess.Popen[bytes], Frames]] = {}
-        self._folders: dict[int, Path] = {}
+        self._journals: dict[int, int] = {}
         self._lost: list[list[int]] = []
         self._tails: list[tuple[int, int, bytes, int, bytes]] = []
         for number in range(size):
@@ -100,8 +102,8 @@ class Crew:
 
     def cancel(self, numbers: Iterable[int], why: str, grace: float) -> None:
         """Have these jobs ended: the running ones now, the queued ones before they start."""
-        for number in numbers:
-            self._tell((CANCEL, number, why, grace))
+        # In one message: a runner that is sending reports does not listen, and we must not wait for it meanwhile.
+        self._tell((CANCEL, list(numbers), why, grace))
 
     def warn_full(self) -> None:
         """Have those commands ended, for reason ``disk``, whose output has grown since the last warning."""
@@ -128,6 +130,8 @@ class Crew:
                 process.kill()
                 process.wait()
         self._runners.clear()
+        for journal in self._journals.values():
+            os.close(journal)
         self._queue.close()
         self._far_end.close()
         end_leftovers(spared=self._strangers)
@@ -138,7 +142,7 @@ class Crew:
         folder = self._slots / f"slot{number}"
         folder.mkdir(mode=0o700)
         ours, theirs = socket.socketpair()
-        handles = (self._far_end.fileno(), theirs.fileno())
+        handles = (self._far_end.fileno(), theirs.fileno(), journal := Journal.make(folder))
         source = str(Path(picas.__file__).parent.parent)
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _START.format(*handles, str(folder), str(self.folder)), source],
@@ -149,7 +153,7 @@ class Crew:
         )
         theirs.close()
         self._runners[ours.fileno()] = (process, Frames(ours))
-        self._folders[ours.fileno()] = folder
+        self._journals[ours.fileno()] = journal
         self._poll.register(ours, select.POLLIN)
 
     def _bury(self, handle: int) -> None:
@@ -158,7 +162,9 @@ class Crew:
         self._poll.unregister(handle)
         frames.sock.close()
         process.wait()
-        self._lost.append(Journal.read(self._folders[handle] / "jobs"))
+        journal = self._journals.pop(handle)
+        self._lost.append(Journal.read(journal))
+        os.close(journal)
         end_leftovers(spared={process.pid for process, _ in self._runners.values()} | self._strangers)
 
     def _tell(self, message: Any) -> None:

@@ -34,7 +34,7 @@ enum step {
     IDLE = 0,   /* no job waits */
     GONE = 1,   /* the pilot has closed its queue */
     DUE = 2,    /* the reports are to be sent */
-    TOLD = 3,   /* a job in hand, not begun: a message waits at the control socket, or the job is not plain */
+    TOLD = 3,   /* a job in hand, not started: a message waits at the control socket, or the job is not plain */
     FAILED = 4, /* a job in hand whose command could not be started, for `desk.error` */
     LONG = 5,   /* a job in hand whose command runs */
     ENDED = 6   /* a job in hand whose command has ended, and has left something that is not plain */
@@ -54,9 +54,11 @@ struct desk {
     char **environment;
     const char *token_path, *output_path;
     volatile int64_t *journal; /* see `Journal` in jobs.py */
+    int64_t held;              /* how many it has; never read from it */
     unsigned char *message, *reports;
     int64_t message_room, reports_room;
 
+    int64_t is_noted; /* whether the job in hand is in the journal */
     int64_t message_length, reports_length, reports_count;
     double oldest; /* when the first report came, by the monotonic clock */
     int64_t pid, status, max_rss, error;
@@ -180,32 +182,36 @@ static int read_argv(struct reader *from, struct job *job, size_t *used)
 /* The runner's own environment, with the job's variables in place of those of the same name. */
 static int read_environment(struct reader *from, struct job *job, size_t *used, char **base)
 {
-    char **own = words + MOST_WORDS;
-    size_t lengths[16], count = 0;
+    char **own = words + MOST_WORDS, *given[16];
+    size_t lengths[16], count = 0, all = 0;
     if (!starts_with(from, '{'))
         return 0;
     while (!starts_with(from, '0')) {
         const unsigned char *start;
         if (count == 16 || !read_text(from, 's', &start, &lengths[count]))
             return 0;
-        own[count] = append(used, start, lengths[count]++, '=');
+        given[count] = append(used, start, lengths[count]++, '=');
         size_t length;
         if (!read_text(from, 's', &start, &length))
             return 0;
         append(used, start, length, '\0');
         count++;
     }
-    size_t all = count;
     for (; *base != NULL; base++) {
-        size_t index = 0;
-        while (index < count && strncmp(*base, own[index], lengths[index]) != 0)
-            index++;
-        if (index == count) {
-            if (all >= MOST_WORDS - 1)
-                return 0;
-            own[all++] = *base;
-        }
+        if (all + count >= MOST_WORDS - 1)
+            return 0;
+        own[all] = *base;
+        for (size_t index = 0; index < count; index++)
+            if (given[index] != NULL && strncmp(*base, given[index], lengths[index]) == 0) {
+                own[all] = given[index];
+                given[index] = NULL;
+                break;
+            }
+        all++;
     }
+    for (size_t index = 0; index < count; index++)
+        if (given[index] != NULL)
+            own[all++] = given[index];
     own[all] = NULL;
     job->environment = own;
     return 1;
@@ -238,7 +244,7 @@ static int execute(char **argv, char **environment)
 {
     const char *name = argv[0], *path = getenv("PATH");
     size_t length = strlen(name);
-    int denied = 0;
+    int denied = 0, last = ENOENT;
     if (length == 0)
         return EINVAL;
     if (strchr(name, '/') != NULL) {
@@ -252,19 +258,20 @@ static int execute(char **argv, char **environment)
     for (;;) {
         const char *end = strchrnul(path, ':');
         size_t folder = (size_t)(end - path);
-        char whole[4096 + 257];
-        if (folder <= 4096) {
+        char whole[4096 + 256];
+        if (folder < 4096) {
             memcpy(whole, path, folder);
             whole[folder] = '/';
             memcpy(whole + folder + (folder > 0), name, length + 1);
             execve(whole, argv, environment);
+            last = errno;
             if (errno == EACCES)
                 denied = 1;
             else if (errno != ENOENT && errno != ESTALE && errno != ENOTDIR && errno != ENODEV && errno != ETIMEDOUT)
                 return errno;
         }
         if (*end == '\0')
-            return denied ? EACCES : ENOENT;
+            return denied ? EACCES : last;
         path = end + 1;
     }
 }
@@ -318,6 +325,8 @@ static int write_token(const struct desk *desk, const struct job *job)
     struct stat known;
     if (lstat(desk->token_path, &known) != 0 || known.st_ino != desk->token_number)
         return 0;
+    if (known.st_nlink != 1 || (known.st_mode & 07777) != 0600)
+        return 0;
     if (pwrite((int)desk->token, job->token, job->token_length, 0) != (ssize_t)job->token_length)
         return 0;
     return known.st_size <= (off_t)job->token_length || ftruncate((int)desk->token, (off_t)job->token_length) == 0;
@@ -341,6 +350,12 @@ static int has_children(void)
 {
     siginfo_t info;
     return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
+}
+
+/* Whether a command has changed how a pipe is written to: it shares that with us, and with the next command. */
+static int is_spoilt(int64_t writer)
+{
+    return (fcntl((int)writer, F_GETFL) & (O_NONBLOCK | O_DIRECT | O_APPEND | O_ASYNC)) != 0;
 }
 
 /* --- reports ---------------------------------------------------------------------------------------------------- */
@@ -377,7 +392,9 @@ static int report(struct desk *desk, const struct job *job, int *told)
                              {(int)desk->err_reader, POLLIN, 0}};
     struct stat output;
     int waiting[2] = {0, 0};
-    if (desk->max_rss > INT32_MAX || has_children() || lstat(desk->output_path, &output) == 0)
+    if (desk->max_rss > INT32_MAX || has_children() || is_spoilt(desk->out_writer) || is_spoilt(desk->err_writer))
+        return 0;
+    if (lstat(desk->output_path, &output) == 0 || errno != ENOENT)
         return 0;
     poll(ready, 3, 0);
     *told = ready[0].revents != 0;
@@ -439,11 +456,14 @@ int picas_serve(struct desk *desk)
         if (length == 0)
             return GONE;
         desk->message_length = length;
-        if (told || !desk->is_home || !read_job(desk, &job) || is_refused(desk, job.number) || !write_token(desk, &job))
+        desk->is_noted = 0;
+        if (told || !desk->is_home || !read_job(desk, &job) || is_refused(desk, job.number))
             return TOLD;
-        int64_t held = desk->journal[0];
-        desk->journal[held + 1] = job.number;
-        desk->journal[0] = held + 1;
+        desk->journal[++desk->held] = job.number;
+        desk->journal[0] = desk->held;
+        desk->is_noted = 1;
+        if (!write_token(desk, &job))
+            return TOLD;
         desk->start = seconds(CLOCK_REALTIME);
         desk->begun = seconds(CLOCK_MONOTONIC);
         desk->pid = start(desk, &job, &desk->error);

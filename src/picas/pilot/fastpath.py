@@ -6,7 +6,6 @@ It saves a runner's own work between two short commands, nothing else: without i
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import sys
 from array import array
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 from picas.pilot.capture import Capture
 from picas.pilot.handover import TokenFile
+from picas.pilot.jobs import Journal
 
 __all__ = ["Desk", "Ended", "FastPath", "Step", "load"]
 
@@ -40,6 +40,10 @@ class Step(IntEnum):
     ENDED = 6
 
 
+IN_HAND = frozenset({Step.TOLD, Step.FAILED, Step.LONG, Step.ENDED})
+"""Those with a job in hand."""
+
+
 class Desk(ctypes.Structure):
     """``struct desk``, field by field."""
 
@@ -53,9 +57,11 @@ class Desk(ctypes.Structure):
         *((name, ctypes.c_double) for name in ("patience", "held_back")),
         ("environment", ctypes.POINTER(ctypes.c_char_p)),
         *((name, ctypes.c_char_p) for name in ("token_path", "output_path")),
-        *((name, ctypes.c_void_p) for name in ("journal", "message", "reports")),
+        ("journal", ctypes.c_void_p),
+        ("held", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("message", "reports")),
         *((name, ctypes.c_int64) for name in ("message_room", "reports_room")),
-        *((name, ctypes.c_int64) for name in ("message_length", "reports_length", "reports_count")),
+        *((name, ctypes.c_int64) for name in ("is_noted", "message_length", "reports_length", "reports_count")),
         ("oldest", ctypes.c_double),
         *((name, ctypes.c_int64) for name in ("pid", "status", "max_rss", "error")),
         *((name, ctypes.c_double) for name in ("start", "begun", "runtime")),
@@ -80,7 +86,7 @@ class FastPath:
         token: TokenFile,
         output_path: str,
         environ: Mapping[bytes, bytes],
-        journal: mmap.mmap,
+        journal: Journal,
         patience: float,
         held_back: float,
     ) -> None:
@@ -90,7 +96,8 @@ class FastPath:
         self._reports = ctypes.create_string_buffer(_REPORTS_BYTES)
         lines = [name + b"=" + value for name, value in environ.items()]
         self._environment = (ctypes.c_char_p * (len(lines) + 1))(*lines, None)
-        self._journal = ctypes.c_char.from_buffer(journal)
+        self._journal = journal
+        self._numbers = ctypes.c_char.from_buffer(journal.memory)
         self._refused = array("q")
         self.desk = Desk(
             **handles,
@@ -99,7 +106,7 @@ class FastPath:
             environment=self._environment,
             token_path=os.fsencode(token.path),
             output_path=os.fsencode(output_path),
-            journal=ctypes.addressof(self._journal),
+            journal=ctypes.addressof(self._numbers),
             message=ctypes.addressof(self._message),
             reports=ctypes.addressof(self._reports),
             message_room=_MESSAGE_BYTES,
@@ -121,8 +128,11 @@ class FastPath:
         desk.err_reader, desk.err_writer = err.reader, err.writer
         desk.token, desk.token_number = self._token.handle, self._token.number
         desk.batch, desk.is_home = batch, is_home
-        desk.reports_length = desk.reports_count = 0
-        return Step(self._serve(ctypes.byref(desk)))
+        desk.held = self._journal.count
+        desk.reports_length = desk.reports_count = desk.is_noted = 0
+        step = Step(self._serve(ctypes.byref(desk)))
+        self._journal.count = desk.held
+        return step
 
     @property
     def message(self) -> bytes:
@@ -142,6 +152,7 @@ def load() -> ctypes.CDLL | None:
         return None
     try:
         library = ctypes.CDLL(str(_LIBRARY))
-    except OSError:
+        is_ours = library.picas_interface() == _INTERFACE << 16 | ctypes.sizeof(Desk)
+    except (OSError, AttributeError):
         return None
-    return library if library.picas_interface() == _INTERFACE << 16 | ctypes.sizeof(Desk) else None
+    return library if is_ours else None

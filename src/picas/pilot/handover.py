@@ -28,7 +28,7 @@ class TokenFile:
             known = os.stat(self.path, follow_symlinks=False)
         except OSError:
             known = None
-        if known is None or known.st_ino != self.number:
+        if known is None or known.st_ino != self.number or known.st_nlink != 1 or known.st_mode & 0o7777 != 0o600:
             os.close(self.handle)
             self._renew()
         os.pwrite(self.handle, data, 0)
@@ -36,8 +36,10 @@ class TokenFile:
             os.ftruncate(self.handle, len(data))
 
     def _renew(self) -> None:
+        folder = os.path.dirname(self.path)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        os.chmod(folder, 0o700)
         _remove(self.path)
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self.handle = os.open(self.path, flags, 0o600)
         self.number = os.fstat(self.handle).st_ino

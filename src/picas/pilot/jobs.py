@@ -11,6 +11,7 @@ import mmap
 import os
 import socket
 import struct
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,38 +102,42 @@ class Report(NamedTuple):
 class Journal:
     """What a runner has in hand, for the event of its death: jobs not yet reported, the one that runs last.
 
-    A file of integers, mapped, so that noting one down costs no system call: how many there are, and their numbers.
+    A file of integers, mapped, so that noting one down costs no system call: how many there are, and their numbers. It
+    has no name, and how many there are is never read back from it: a command could write into it otherwise. ``count``
+    is changed by `begin`, `reported`, and the fast path.
     """
 
-    def __init__(self, path: Path) -> None:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(handle, mmap.PAGESIZE)
-            self.memory = mmap.mmap(handle, mmap.PAGESIZE)
-        finally:
-            os.close(handle)
+    def __init__(self, handle: int) -> None:
+        self.memory = mmap.mmap(handle, mmap.PAGESIZE)
+        self.count = 0
         self._numbers = memoryview(self.memory).cast("q")
+
+    @staticmethod
+    def make(folder: Path) -> int:
+        """A new file for one, in a folder, as a handle that a runner can be given."""
+        handle, name = tempfile.mkstemp(dir=folder)
+        Path(name).unlink()
+        os.ftruncate(handle, mmap.PAGESIZE)
+        return handle
 
     def begin(self, number: int) -> None:
         """One more job is in hand."""
-        count = self._numbers[0] + 1
-        self._numbers[count] = number
-        self._numbers[0] = count
+        self._numbers[self.count + 1] = number
+        self.count += 1
+        self._numbers[0] = self.count
 
     def reported(self, count: int) -> None:
         """The first of them have been reported. At any moment what the file says may be too much, never too little."""
-        left = self._numbers[count + 1 : self._numbers[0] + 1].tolist()
+        left = self._numbers[count + 1 : self.count + 1].tolist()
         for place, number in enumerate(left, 1):
             self._numbers[place] = number
-        self._numbers[0] = len(left)
+        self.count = self._numbers[0] = len(left)
 
     @staticmethod
-    def read(path: Path) -> list[int]:
+    def read(handle: int) -> list[int]:
         """The numbers in the file of a runner that has ended."""
-        if not path.exists():
-            return []
-        numbers = memoryview(path.read_bytes()).cast("q")
-        return numbers[1 : numbers[0] + 1].tolist() if len(numbers) else []
+        numbers = memoryview(os.pread(handle, mmap.PAGESIZE, 0)).cast("q")
+        return numbers[1 : numbers[0] + 1].tolist()
 
 
 class Frames:

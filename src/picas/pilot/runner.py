@@ -23,7 +23,7 @@ from picas.pilot import fastpath
 from picas.pilot.bounds import Bounds
 from picas.pilot.capture import TAIL_BYTES, Capture
 from picas.pilot.ending import Ending
-from picas.pilot.fastpath import Desk, Ended, FastPath, Step
+from picas.pilot.fastpath import IN_HAND, Desk, Ended, FastPath, Step
 from picas.pilot.handover import OutputFile, TokenFile
 from picas.pilot.jobs import CANCEL, FULL, QUIT, START_FAILED, TAIL, Frames, Job, Journal, Report, pack, unpack
 from picas.pilot.outbox import HELD_BACK, Outbox
@@ -42,7 +42,7 @@ _FOR_COMMANDS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, 
 class Runner:
     """The runner's state: its sockets, pipes and files, and reports not yet sent."""
 
-    def __init__(self, jobs: socket.socket, control: socket.socket, folder: Path, spill: Path) -> None:
+    def __init__(self, jobs: socket.socket, control: socket.socket, journal: int, folder: Path, spill: Path) -> None:
         self._jobs = jobs
         self._frames = Frames(control)
         self._home = self._here = os.getcwd()
@@ -50,7 +50,7 @@ class Runner:
         self._output = OutputFile(str(folder / "output.json"))
         self._out = Capture(spill / f"{folder.name}.out")
         self._err = Capture(spill / f"{folder.name}.err")
-        self._journal = Journal(folder / "jobs")
+        self._journal = Journal(journal)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._child_signal = _signal_handle(signal.SIGCHLD)
         self._outbox = Outbox(self._frames, self._journal)
@@ -80,7 +80,7 @@ class Runner:
             token=self._token,
             output_path=self._output.path,
             environ=self._base,
-            journal=self._journal.memory,
+            journal=self._journal,
             patience=_SHORT,
             held_back=HELD_BACK,
         )
@@ -92,6 +92,7 @@ class Runner:
                 self._take_next()
             else:
                 self._take_many(self._fast)
+        self._patience.rest()
         self._flush()
 
     def _take_next(self) -> None:
@@ -100,25 +101,29 @@ class Runner:
         except BlockingIOError:
             self._idle()
             return
-        if data:
-            self._keep(self._run(_job(data)))
-        else:
+        if not data:
             self._quit = True
+            return
+        job = _job(data)
+        self._journal.begin(job.number)
+        self._keep(self._run(job))
 
     def _take_many(self, fast: FastPath) -> None:
         """The same by way of the fast path, which runs what it can, and says what else there is to do."""
         self._patience.begin()
         step = fast.serve(self._out, self._err, self._outbox.room, self._here == self._home)
+        job = _job(fast.message) if step in IN_HAND else None
+        if job is not None and not fast.desk.is_noted:
+            # Before anything is sent, which can take long: a job that is in no book would be lost with this process.
+            self._journal.begin(job.number)
         if fast.desk.reports_count and self._outbox.put(fast.reports, fast.desk.reports_count, fast.desk.oldest):
             self._flush()
         if step is Step.IDLE:
             self._idle()
         elif step is Step.GONE:
             self._quit = True
-        elif step is Step.TOLD:
-            self._keep(self._run(_job(fast.message)))
-        elif step is not Step.DUE:
-            self._keep(self._go_on(_job(fast.message), step, fast.desk))
+        elif job is not None:
+            self._keep(self._run(job) if step is Step.TOLD else self._go_on(job, step, fast.desk))
 
     def _idle(self) -> None:
         self._patience.rest()
@@ -146,8 +151,8 @@ class Runner:
             if verb == QUIT:
                 self._quit = True
             elif verb == CANCEL:
-                number, why, grace = values
-                self._cancelled[number] = (why, grace)
+                numbers, why, grace = values
+                self._cancelled.update(dict.fromkeys(numbers, (why, grace)))
                 if self._fast is not None:
                     self._fast.refuse(self._cancelled)
             elif verb == FULL:
@@ -164,13 +169,13 @@ class Runner:
             self._quit = self._away = True
 
     def _run(self, job: Job) -> Report:
-        self._journal.begin(job.number)
         self._begin(job)
         if self._told.poll(0):
             self._listen()
         start = time.time()
-        if job.number in self._cancelled:
-            return self._report(job, -signal.SIGTERM, self._cancelled.pop(job.number)[0], start, 0.0, 0)
+        if self._away or job.number in self._cancelled:
+            why, _ = self._cancelled.pop(job.number, ("stopped", 0.0))
+            return self._report(job, -signal.SIGTERM, why, start, 0.0, 0)
         begun = time.monotonic()
         bounds = None
         try:
@@ -216,10 +221,11 @@ class Runner:
             end_group(pid, signal.SIGKILL)
             if not end_leftovers():
                 sys.stderr.write(f"picas: a process left by job {job.number} cannot be ended\n")
+        is_spoilt = self._out.is_spoilt() or self._err.is_spoilt()
         if self._pipes.poll(0):
-            self._out.drain()
-            self._err.drain()
-        if leftovers:
+            self._out.drain(to_the_end=True)
+            self._err.drain(to_the_end=True)
+        if leftovers or is_spoilt:
             self._renew_pipes()
         self._cancelled.pop(job.number, None)
         if self._out.broken or self._err.broken:
@@ -297,7 +303,7 @@ class Runner:
                 self._listen()
 
     def _renew_pipes(self) -> None:
-        """Whoever escaped could still write into the old ones."""
+        """Whoever escaped could still write into the old ones, and what was changed in them would be found changed."""
         for capture in (self._out, self._err):
             for poll in (self._pipes, self._long_poll):
                 poll.unregister(capture.reader)
@@ -324,15 +330,15 @@ class Runner:
         )
 
 
-def main(jobs: int, control: int, folder: str, spill: str) -> None:
-    """Run with inherited sockets, given by number, a private folder for small files, and one for large output."""
+def main(jobs: int, control: int, journal: int, folder: str, spill: str) -> None:
+    """Run with inherited sockets and journal, given by number, a folder for small files, and one for large output."""
     become_subreaper()
-    for handle in (jobs, control):
+    for handle in (jobs, control, journal):
         os.set_inheritable(handle, False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     gc.disable()  # nothing here makes cycles that last, and a look for them would cost each command
-    runner = Runner(socket.socket(fileno=jobs), socket.socket(fileno=control), Path(folder), Path(spill))
+    runner = Runner(socket.socket(fileno=jobs), socket.socket(fileno=control), journal, Path(folder), Path(spill))
     try:
         runner.loop()
     finally:
@@ -368,7 +374,3 @@ def _poll(*handles: int) -> select.poll:
     for handle in handles:
         poll.register(handle, select.POLLIN)
     return poll
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])
