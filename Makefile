@@ -8,8 +8,9 @@ WORKERS := $$(( $$(nproc) + 1 ))  # tests wait as much as they compute
 
 # Debian's packages, for who may install them.
 APT := $$(test "$$(id -u)" = 0 || echo sudo) apt-get -q
+QUIET_APT := $(subst sudo,sudo -n,$(APT))
 
-.PHONY: help setup fmt check test soak simulate mutants bench docs screenshots demo clean
+.PHONY: help compiler setup fmt check test soak simulate mutants bench docs screenshots demo clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -26,22 +27,28 @@ $(STAMP): pyproject.toml hatch_build.py src/picas/pilot/fastpath.c
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+compiler:  # before setup, which compiles the fast path of runners where it can; the demo draws with a C program
+	@command -v cc >/dev/null || \
+	  { echo "there is no C compiler; installing Debian's gcc"; \
+	    { $(QUIET_APT) update && $(QUIET_APT) install -y --no-install-recommends gcc libc6-dev; } >/dev/null 2>&1 || \
+	    echo "that cannot be had here: going on without"; }
+
 fmt: setup  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: setup  ## ruff, mypy, the layers, the size watch, the mutants' guards, generated docs
+check: compiler setup  ## ruff, mypy, the layers, the size watch, the mutants' guards, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/size_watch.py
-	@! command -v cc >/dev/null || cc -fsyntax-only -std=gnu11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror \
+	! command -v cc >/dev/null || cc -fsyntax-only -std=gnu11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror \
 	  src/picas/pilot/fastpath.c
 	$(BIN)/python tools/mutants.py --check
 	$(BIN)/python docs/generate.py --check
 
-test: setup  ## all tests but the soaks
+test: compiler setup  ## all tests but the soaks
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: setup  ## the long runs
@@ -70,10 +77,7 @@ docs: setup  ## write the generated pages
 screenshots: setup  ## take the pictures of docs/web.md anew
 	$(BIN)/python tools/screenshots.py
 
-demo: setup  ## watch pilots work two real pools to the end
-	@command -v $${CC:-cc} >/dev/null || \
-	  { echo "the fractals are drawn by a C program; installing Debian's gcc"; \
-	    { $(APT) update && $(APT) install -y --no-install-recommends gcc libc6-dev; } >/dev/null || true; }
+demo: compiler setup  ## watch pilots work two real pools to the end
 	@PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh
 
 clean:  ## remove the environment and what tests left

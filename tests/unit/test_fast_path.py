@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,12 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from picas.pilot import fastpath
+from support.installing import Missing, or_skip
 
 _RUN = """
 import json, os, sys
 from pathlib import Path
+from picas.pilot import crew as crews
 from picas.pilot.crew import Crew
 from picas.pilot.jobs import Job
+
+# Long enough for short commands to be short on a busy machine too.
+crews._START = crews._START.replace("; main(", "; import picas.pilot.runner as runner; runner._SHORT = 0.25; main(")
 
 def text(stream):
     return (Path(stream).read_bytes() if isinstance(stream, str) else stream).decode("latin-1")
@@ -53,11 +57,20 @@ crew.close()
 """
 
 
-_PACKETS = """
-import fcntl, os
-fcntl.fcntl(1, fcntl.F_SETFL, os.O_DIRECT)
-os.write(1, b"first"), os.write(1, b"second")
+_SPOIL = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <unistd.h>
+int main(int count, char **words)
+{
+    fcntl(1, F_SETFL, count > 1 ? O_DIRECT : O_NONBLOCK);
+    for (int word = 1; word < count; word++)
+        if (write(1, words[word], 6) != 6)
+            return 1;
+    return 0;
+}
 """
+"""Changes its standard output for all who have it: to packets, when it has words of six letters to write."""
 
 
 def _sh(script: str, **fields: Any) -> dict[str, Any]:
@@ -72,7 +85,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         _sh("exit 200"),
         _sh("kill -9 $$"),
         _sh("kill -TERM $$"),
-        _sh("sleep 0.05; echo late"),
+        _sh("sleep 0.4; echo late"),
         {"argv": ["sleep", "20"], "time_limit": 0.1},
         {"argv": ["sleep", "20"], "quiet": 0.2},
         _sh("echo never", cancel=True),
@@ -104,9 +117,9 @@ CASES: dict[str, list[dict[str, Any]]] = {
         _sh("head -c 10000 /dev/zero", output_cap=4096),
         _sh("head -c 4097 /dev/zero", output_cap=4096),
         *[_sh("echo again")] * 60,
-        {"argv": [sys.executable, "-c", "import os; os.set_blocking(1, False)"]},
+        {"argv": ["spoil"]},
         _sh("head -c 6000000 /dev/zero && echo all", output_cap=4096),
-        {"argv": [sys.executable, "-c", _PACKETS]},
+        {"argv": ["spoil", "first,", "second"]},
         _sh("echo mine"),
     ],
     "world": [
@@ -129,6 +142,8 @@ CASES: dict[str, list[dict[str, Any]]] = {
         _sh('cat "$PICAS_TOKEN"', token='{"new": 1}'),
         _sh('rm "$PICAS_TOKEN"; ln -s /etc/passwd "$PICAS_TOKEN"'),
         _sh('cat "$PICAS_TOKEN"', token='{"new": 2}'),
+        _sh('cd "${PICAS_TOKEN%/*}" && umask 077 && echo other > new && mv new token.json'),
+        _sh('cat "$PICAS_TOKEN"', token='{"new": 5}'),
         _sh('echo "longer than it was" >> "$PICAS_TOKEN"'),
         _sh('cat "$PICAS_TOKEN"', token='{"new": 3}'),
         _sh('chmod 000 "$PICAS_TOKEN"'),
@@ -153,6 +168,11 @@ CASES: dict[str, list[dict[str, Any]]] = {
 }
 
 
+def _compiled() -> None:
+    if fastpath.load() is None:
+        raise Missing("the fast path was not compiled: `make clean setup` does, with a C compiler")
+
+
 class Runner:
     """A process with one runner, in a folder of its own."""
 
@@ -165,6 +185,8 @@ class Runner:
         ):
             (folder / "bin" / name).write_text(text)
             (folder / "bin" / name).chmod(mode)
+        compiler = ["cc", "-x", "c", "-o", str(folder / "bin" / "spoil"), "-"]
+        subprocess.run(compiler, input=_SPOIL, text=True, check=True)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PICAS_", "COV", "PYTEST"))}
         path = f"{folder / 'nowhere'}::{folder / 'bin'}:{os.environ['PATH']}:/etc/passwd"
         self.folder = folder
@@ -202,18 +224,11 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runner, Runner]]:
-    if fastpath.load() is None:
-        pytest.skip("the fast path was not compiled here")
+    or_skip(_compiled)
     both = tuple(Runner(tmp_path_factory.mktemp("runner") / name, fast=name == "fast") for name in ("fast", "plain"))
     yield both[0], both[1]
     for runner in both:
         runner.close()
-
-
-@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
-def test_it_is_compiled_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PICAS_FASTPATH", raising=False)
-    assert fastpath.load() is not None
 
 
 @pytest.mark.parametrize("jobs", [pytest.param(jobs, id=name) for name, jobs in CASES.items()])
@@ -224,13 +239,14 @@ def test_the_same_jobs_end_the_same(runners: tuple[Runner, Runner], jobs: list[d
     assert len(fast) == len(jobs)
 
 
+@pytest.mark.usefixtures("runners")
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_next_command_finds_all_as_the_last_one_did(tmp_path: Path, fast: bool) -> None:
     runner = Runner(tmp_path / "runner", fast)
     world = {
         "blocking": CASES["streams"][-4:-2],
         "packets": CASES["streams"][-2:],
-        "token": CASES["files"][9:15],
+        "token": CASES["files"][11:17],
     }
     out = {name: [report["out"] for report in runner.run(jobs)] for name, jobs in world.items()}
     (endless,) = runner.run([{"argv": ["yes"], "time_limit": 0.3, "output_cap": 4096}])
@@ -238,7 +254,7 @@ def test_the_next_command_finds_all_as_the_last_one_did(tmp_path: Path, fast: bo
 
     assert endless["why"] == "time"
     assert out["blocking"][1].endswith("all\n")
-    assert out["packets"] == ["firstsecond", "mine\n"]
+    assert out["packets"] == ["first,second", "mine\n"]
     assert out["token"] == ["", "600 1\n", "", '600 1\n{"mine": 1}', "token.json\n", '{"new": 4}']
 
 
