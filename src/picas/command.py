@@ -18,7 +18,7 @@ from picas.errors import InvalidToken, UsageError
 from picas.lifecycle import Outcome, Reason, fence_of
 from picas.pilot import keep, limits, sharing, work
 from picas.pilot.briefing import Briefing
-from picas.pilot.crew import Crew
+from picas.pilot.crew import Crew, Loss
 from picas.pilot.defence import Defence
 from picas.pilot.doubts import Doubts
 from picas.pilot.holdings import Holding, Holdings
@@ -118,8 +118,8 @@ class CommandActor:
                 return
             for report in self._doubts.sift(self._crew.collect(self._pause()), told=self._signals > 0):
                 self._finish(report)
-            for numbers in self._crew.take_lost():
-                self._mourn(numbers)
+            for loss in self._crew.take_lost():
+                self._mourn(loss)
             self._tell_progress()
 
     # Claiming and settling
@@ -202,12 +202,12 @@ class CommandActor:
         if holding.folder and not options.workdir:
             self._tidy.append(holding.folder)
 
-    def _mourn(self, numbers: list[int]) -> None:
+    def _mourn(self, loss: Loss) -> None:
         """A runner was killed: its command is charged, and what it had not reported yet is given back unspent."""
-        for number in numbers[:-1]:
+        for number in loss.unreported:
             if (unreported := self._holdings.get(number)) is not None:
                 self._give_back(unreported, Reason.STOPPED)
-        last = self._holdings.drop(numbers[-1]) if numbers else None
+        last = self._holdings.drop(loss.running) if loss.running is not None else None
         if last is not None:
             log.warning("token %s: its runner was killed", last.doc["_id"])
             outcome = work.killed(last.doc, self._claimant, time.time(), self.options.max_scrub)

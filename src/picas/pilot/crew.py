@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import picas
 from picas.config import without_secrets
@@ -18,13 +19,22 @@ from picas.pilot.jobs import CANCEL, FULL, QUIT, TAIL, Frames, Job, Journal, Rep
 from picas.pilot.tidying import remove
 from picas.process import become_subreaper, children, end_leftovers
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "Loss"]
 
 _START = (
     "import sys; sys.path[:0] = [sys.argv.pop()]; from picas.pilot.runner import main; main({}, {}, {}, {!r}, {!r})"
 )
 _MESSAGE_BYTES = 64 * 1024
 """A longer job goes by file: a socket takes a message whole or not at all."""
+_CERTAIN = 1.0
+"""Seconds for which a job must be nowhere to be counted as lost."""
+
+
+class Loss(NamedTuple):
+    """Jobs whose reports will not come, and the one among the lost that a command ran of, if any."""
+
+    unreported: list[int]
+    running: int | None = None
 
 
 class Crew:
@@ -42,7 +52,10 @@ class Crew:
         self._poll = select.poll()
         self._runners: dict[int, tuple[subprocess.Popen[bytes], Frames]] = {}
         self._journals: dict[int, int] = {}
-        self._lost: list[list[int]] = []
+        self._lost: list[Loss] = []
+        self._sent: set[int] = set()
+        self._missing: set[int] = set()
+        self._look_at = float("inf")  # for what is missing: once a runner has died
         self._tails: list[tuple[int, int, bytes, int, bytes]] = []
         for number in range(size):
             self._start(number)
@@ -63,6 +76,7 @@ class Crew:
             self._queue.send(data)
         except BlockingIOError:
             return False
+        self._sent.add(job.number)
         return True
 
     def collect(self, timeout: float) -> list[Report]:
@@ -78,6 +92,9 @@ class Crew:
                     self._tails.append(message)
                 else:
                     found.extend(Report(*fields) for fields in message)
+        self._sent.difference_update(report.number for report in found)
+        if not found and time.monotonic() >= self._look_at:
+            self._look_for_missing()
         return found
 
     def ask_tails(self, places: Iterable[tuple[int, int, int]]) -> None:
@@ -95,8 +112,8 @@ class Crew:
         """The processes of the runners, whose descendants are the commands."""
         return [process.pid for process, _ in self._runners.values()]
 
-    def take_lost(self) -> list[list[int]]:
-        """For each runner that has died since the last look: jobs whose reports died with it, the running one last."""
+    def take_lost(self) -> list[Loss]:
+        """What was lost with runners that have died, since the last look."""
         lost, self._lost = self._lost, []
         return lost
 
@@ -118,6 +135,7 @@ class Crew:
             except BlockingIOError:
                 return numbers
             numbers.append(int(unpack(Path(message).read_bytes())[0] if isinstance(message, str) else message[0]))
+            self._sent.discard(numbers[-1])
 
     def close(self) -> None:
         """End the runners and whatever they still run, and remove what they left on disk."""
@@ -163,9 +181,34 @@ class Crew:
         frames.sock.close()
         process.wait()
         journal = self._journals.pop(handle)
-        self._lost.append(Journal.read(journal))
+        numbers = Journal.read(journal)
         os.close(journal)
+        self._sent.difference_update(numbers)
+        if numbers:
+            self._lost.append(Loss(numbers[:-1], numbers[-1]))
+        self._look_at = time.monotonic()
         end_leftovers(spared={process.pid for process, _ in self._runners.values()} | self._strangers)
+
+    def _look_for_missing(self) -> None:
+        """See whether a runner was killed in the moment between taking a job and noting it down.
+
+        Such a job is in no queue and in no journal, and stays so: the others have what they took noted long since.
+        """
+        noted = {number for journal in self._journals.values() for number in Journal.read(journal)}
+        missing = set() if self._is_queued() else self._sent - noted
+        lost = missing & self._missing
+        if lost:
+            self._lost.append(Loss(sorted(lost)))
+            self._sent -= lost
+        self._missing = missing - lost
+        self._look_at = time.monotonic() + _CERTAIN
+
+    def _is_queued(self) -> bool:
+        try:
+            self._far_end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        return True
 
     def _tell(self, message: Any) -> None:
         for _, frames in self._runners.values():
