@@ -18,7 +18,7 @@ help:  ## list the verbs
 
 setup: $(STAMP)  ## make the environment in .venv
 
-$(STAMP): pyproject.toml hatch_build.py src/picas/pilot/fastpath.c
+$(STAMP): pyproject.toml hatch_build.py src/picas/pilot/fastpath.c | compiler
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "picas needs Python 3.10 or later"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "this Python has no venv; installing Debian's python3-venv"; rm -rf $(VENV); \
@@ -37,7 +37,7 @@ fmt: setup  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: compiler setup  ## ruff, mypy, the layers, the size watch, the mutants' guards, generated docs
+check: setup  ## ruff, mypy, the layers, the size watch, the mutants' guards, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -48,7 +48,7 @@ check: compiler setup  ## ruff, mypy, the layers, the size watch, the mutants' g
 	$(BIN)/python tools/mutants.py --check
 	$(BIN)/python docs/generate.py --check
 
-test: compiler setup  ## all tests but the soaks
+test: setup  ## all tests but the soaks
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: setup  ## the long runs
@@ -77,7 +77,7 @@ docs: setup  ## write the generated pages
 screenshots: setup  ## take the pictures of docs/web.md anew
 	$(BIN)/python tools/screenshots.py
 
-demo: compiler setup  ## watch pilots work two real pools to the end
+demo: setup  ## watch pilots work two real pools to the end
 	@PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh
 
 clean:  ## remove the environment and what tests left

@@ -5,6 +5,7 @@ Without one nothing is lost but some speed, and the package is for any machine. 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -27,7 +28,6 @@ class FastPathHook(BuildHookInterface[Any]):
         """Compile, and have the wheel bear what came of it."""
         root = Path(self.root)
         library = root / LIBRARY
-        library.unlink(missing_ok=True)
         problem = compiled(root / SOURCE, library)
         if problem:
             sys.stderr.write(f"picas: the fast path of runners was not compiled: {problem}\n")
@@ -41,9 +41,13 @@ def compiled(source: Path, library: Path) -> str:
     """Compile the library; what was in the way, if anything."""
     compiler = os.environ.get("CC") or shutil.which("cc")
     if not compiler:
+        with contextlib.suppress(OSError):
+            library.unlink()
         return "there is no C compiler"
     part = library.with_suffix(f".{os.getpid()}")
     try:
+        # One of other sources must not stay, whatever comes of this.
+        library.unlink(missing_ok=True)
         finished = subprocess.run(
             [*compiler.split(), *FLAGS, "-o", str(part), str(source)], capture_output=True, text=True, check=False
         )
@@ -53,5 +57,6 @@ def compiled(source: Path, library: Path) -> str:
     except OSError as error:
         return f"{compiler}: {error.strerror or error}"
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     return ""

@@ -23,6 +23,7 @@ mine.kill()
 VANISHES = """
 import os, signal, sys
 from picas.command import CommandActor, RunOptions
+from picas.pilot import crew as crews
 from picas.pilot.crew import Crew
 from picas.pool import connect
 
@@ -31,13 +32,18 @@ send, taken = Crew.send, []
 def send_and_take(crew, job):
     if not taken:
         # As a runner does that is killed right after it took the job.
-        os.kill(crew.pids[0], signal.SIGKILL)
+        first, second = crew.pids
+        os.kill(second, signal.SIGSTOP)
+        os.kill(first, signal.SIGKILL)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
         send(crew, job)
         taken.append(crew._far_end.recv(1 << 20))
+        os.kill(second, signal.SIGCONT)
         return True
     return send(crew, job)
 
 Crew.send = send_and_take
+crews._CERTAIN = 0.5
 with connect(sys.argv[1], create=True) as pool:
     pool.add([{"_id": "taken", "command": "true"}])
     pool.add([{"command": "true"}] * 20)

@@ -64,13 +64,16 @@ _SPOIL = """
 int main(int count, char **words)
 {
     fcntl(1, F_SETFL, count > 1 ? O_DIRECT : O_NONBLOCK);
-    for (int word = 1; word < count; word++)
+    for (int word = 1; word < count && word < 3; word++)
         if (write(1, words[word], 6) != 6)
             return 1;
+    if (count > 3)
+        fcntl(1, F_SETFL, 0);
     return 0;
 }
 """
-"""Changes its standard output for all who have it: to packets, when it has words of six letters to write."""
+"""Changes its standard output for all who have it: to packets, when it has two words of six letters to write, and with
+a third word back again."""
 
 
 def _sh(script: str, **fields: Any) -> dict[str, Any]:
@@ -120,6 +123,8 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"argv": ["spoil"]},
         _sh("head -c 6000000 /dev/zero && echo all", output_cap=4096),
         {"argv": ["spoil", "first,", "second"]},
+        _sh("echo mine"),
+        {"argv": ["spoil", "first,", "second", "undone"]},
         _sh("echo mine"),
     ],
     "world": [
@@ -244,8 +249,8 @@ def test_the_same_jobs_end_the_same(runners: tuple[Runner, Runner], jobs: list[d
 def test_the_next_command_finds_all_as_the_last_one_did(tmp_path: Path, fast: bool) -> None:
     runner = Runner(tmp_path / "runner", fast)
     world = {
-        "blocking": CASES["streams"][-4:-2],
-        "packets": CASES["streams"][-2:],
+        "blocking": CASES["streams"][-6:-4],
+        "packets": CASES["streams"][-4:],
         "token": CASES["files"][11:17],
     }
     out = {name: [report["out"] for report in runner.run(jobs)] for name, jobs in world.items()}
@@ -254,7 +259,7 @@ def test_the_next_command_finds_all_as_the_last_one_did(tmp_path: Path, fast: bo
 
     assert endless["why"] == "time"
     assert out["blocking"][1].endswith("all\n")
-    assert out["packets"] == ["first,second", "mine\n"]
+    assert out["packets"] == ["first,second", "mine\n"] * 2
     assert out["token"] == ["", "600 1\n", "", '600 1\n{"mine": 1}', "token.json\n", '{"new": 4}']
 
 
@@ -277,7 +282,8 @@ last = time.monotonic()
 while time.monotonic() < last + 0.5:  # until it takes no more
     if crew.send(job._replace(number=sent)):
         sent, last = sent + 1, time.monotonic()
-crew.cancel(range(sent), "stopped", 0.0)
+for number in range(sent):
+    crew.cancel([number], "stopped", 0.0)
 crew.cancel(range(sent), "stopped", 0.0)
 whys = []
 while len(whys) < sent:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import select
 import socket
@@ -22,12 +24,14 @@ from picas.process import become_subreaper, children, end_leftovers
 __all__ = ["Crew", "Loss"]
 
 _START = (
-    "import sys; sys.path[:0] = [sys.argv.pop()]; from picas.pilot.runner import main; main({}, {}, {}, {!r}, {!r})"
+    "import sys; sys.path[:0] = [sys.argv.pop()]; from picas.pilot.runner import main; main({}, {}, {}, {}, {!r}, {!r})"
 )
 _MESSAGE_BYTES = 64 * 1024
 """A longer job goes by file: a socket takes a message whole or not at all."""
-_CERTAIN = 1.0
+_CERTAIN = 10.0
 """Seconds for which a job must be nowhere to be counted as lost."""
+_NOT_ALL_TOLD = 0.01
+"""Seconds to wait for reports at most while a runner has not taken all it was told."""
 
 
 class Loss(NamedTuple):
@@ -51,9 +55,10 @@ class Crew:
         self._queue.setblocking(False)
         self._poll = select.poll()
         self._runners: dict[int, tuple[subprocess.Popen[bytes], Frames]] = {}
-        self._journals: dict[int, int] = {}
+        self._journals = Journal.make(self._slots, size)
+        self._pages: dict[int, int] = {}
         self._lost: list[Loss] = []
-        self._sent: set[int] = set()
+        self._sent: dict[int, None] = {}  # in this order
         self._missing: set[int] = set()
         self._look_at = float("inf")  # for what is missing: once a runner has died
         self._tails: list[tuple[int, int, bytes, int, bytes]] = []
@@ -71,17 +76,19 @@ class Crew:
         if len(data) > _MESSAGE_BYTES:
             path = self.folder / f"job-{job.number}"
             path.write_bytes(data)
-            data = pack(str(path))
+            data = pack((job.number, str(path)))
         try:
             self._queue.send(data)
         except BlockingIOError:
             return False
-        self._sent.add(job.number)
+        self._sent[job.number] = None
         return True
 
     def collect(self, timeout: float) -> list[Report]:
         """Reports that have come, waiting at most ``timeout`` seconds for the first."""
         found: list[Report] = []
+        if self._push():
+            timeout = min(timeout, _NOT_ALL_TOLD)
         for handle, _ in self._poll.poll(timeout * 1000):
             messages = self._runners[handle][1].receive()
             if messages is None:
@@ -92,8 +99,9 @@ class Crew:
                     self._tails.append(message)
                 else:
                     found.extend(Report(*fields) for fields in message)
-        self._sent.difference_update(report.number for report in found)
-        if not found and time.monotonic() >= self._look_at:
+        for report in found:
+            self._sent.pop(report.number, None)
+        if time.monotonic() >= self._look_at:
             self._look_for_missing()
         return found
 
@@ -119,7 +127,6 @@ class Crew:
 
     def cancel(self, numbers: Iterable[int], why: str, grace: float) -> None:
         """Have these jobs ended: the running ones now, the queued ones before they start."""
-        # In one message: a runner that is sending reports does not listen, and we must not wait for it meanwhile.
         self._tell((CANCEL, list(numbers), why, grace))
 
     def warn_full(self) -> None:
@@ -134,8 +141,8 @@ class Crew:
                 message = unpack(self._far_end.recv(1 << 20, socket.MSG_DONTWAIT))
             except BlockingIOError:
                 return numbers
-            numbers.append(int(unpack(Path(message).read_bytes())[0] if isinstance(message, str) else message[0]))
-            self._sent.discard(numbers[-1])
+            numbers.append(message[0])
+            self._sent.pop(message[0], None)
 
     def close(self) -> None:
         """End the runners and whatever they still run, and remove what they left on disk."""
@@ -148,8 +155,7 @@ class Crew:
                 process.kill()
                 process.wait()
         self._runners.clear()
-        for journal in self._journals.values():
-            os.close(journal)
+        os.close(self._journals)
         self._queue.close()
         self._far_end.close()
         end_leftovers(spared=self._strangers)
@@ -160,10 +166,10 @@ class Crew:
         folder = self._slots / f"slot{number}"
         folder.mkdir(mode=0o700)
         ours, theirs = socket.socketpair()
-        handles = (self._far_end.fileno(), theirs.fileno(), journal := Journal.make(folder))
+        handles = (self._far_end.fileno(), theirs.fileno(), self._journals)
         source = str(Path(picas.__file__).parent.parent)
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _START.format(*handles, str(folder), str(self.folder)), source],
+            [sys.executable, "-I", "-S", "-c", _START.format(*handles, number, str(folder), str(self.folder)), source],
             pass_fds=handles,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -171,7 +177,7 @@ class Crew:
         )
         theirs.close()
         self._runners[ours.fileno()] = (process, Frames(ours))
-        self._journals[ours.fileno()] = journal
+        self._pages[ours.fileno()] = number
         self._poll.register(ours, select.POLLIN)
 
     def _bury(self, handle: int) -> None:
@@ -180,10 +186,9 @@ class Crew:
         self._poll.unregister(handle)
         frames.sock.close()
         process.wait()
-        journal = self._journals.pop(handle)
-        numbers = Journal.read(journal)
-        os.close(journal)
-        self._sent.difference_update(numbers)
+        numbers = Journal.read(self._journals, self._pages.pop(handle))
+        for number in numbers:
+            self._sent.pop(number, None)
         if numbers:
             self._lost.append(Loss(numbers[:-1], numbers[-1]))
         self._look_at = time.monotonic()
@@ -194,26 +199,39 @@ class Crew:
 
         Such a job is in no queue and in no journal, and stays so: the others have what they took noted long since.
         """
-        noted = {number for journal in self._journals.values() for number in Journal.read(journal)}
-        missing = set() if self._is_queued() else self._sent - noted
+        taken = self._taken()
+        noted = {number for page in self._pages.values() for number in Journal.read(self._journals, page)}
+        if self._poll.poll(0) or any(frames.is_partial for _, frames in self._runners.values()):
+            return  # reports that have come are in no journal either
+        missing = taken - noted
         lost = missing & self._missing
         if lost:
             self._lost.append(Loss(sorted(lost)))
-            self._sent -= lost
+            for number in lost:
+                del self._sent[number]
         self._missing = missing - lost
         self._look_at = time.monotonic() + _CERTAIN
 
-    def _is_queued(self) -> bool:
+    def _taken(self) -> set[int]:
+        """What was sent, up to the first that is still in the queue."""
         try:
-            self._far_end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            first = unpack(self._far_end.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT))[0]
         except BlockingIOError:
-            return False
-        return True
+            return set(self._sent)
+        return set(itertools.takewhile(lambda number: number != first, self._sent))
+
+    def _push(self) -> bool:
+        """Send on what runners could not take before; whether some is left."""
+        left = False
+        for _, frames in self._runners.values():
+            with contextlib.suppress(OSError):
+                left = frames.push() or left
+        return left
 
     def _tell(self, message: Any) -> None:
         for _, frames in self._runners.values():
             try:
-                frames.send(message)
+                frames.tell(message)  # it may be sending reports, for which it would wait for us
             except OSError:  # it has died, which the next look at its socket shows
                 continue
 

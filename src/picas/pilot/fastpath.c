@@ -378,9 +378,11 @@ static unsigned char *put_float(unsigned char *at, double value)
 /* What waits in a pipe, and how much it is. */
 static unsigned char *put_stream(unsigned char *at, int64_t reader, int waiting)
 {
-    ssize_t count = waiting > 0 ? read((int)reader, at + 5, (size_t)waiting) : 0;
-    if (count < 0)
-        count = 0;
+    ssize_t count = 0, more = 1;
+    /* A read may end with a packet: they may have been written as such (O_DIRECT in pipe(2)). */
+    for (; count < waiting && more > 0; count += more)
+        if ((more = read((int)reader, at + 5 + count, (size_t)(waiting - count))) < 0)
+            more = 0;
     put_int(at, 's', count);
     return put_int(at + 5 + count, 'i', count);
 }

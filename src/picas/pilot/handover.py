@@ -29,8 +29,9 @@ class TokenFile:
         except OSError:
             known = None
         if known is None or known.st_ino != self.number or known.st_nlink != 1 or known.st_mode & 0o7777 != 0o600:
-            os.close(self.handle)
+            old = self.handle
             self._renew()
+            os.close(old)
         os.pwrite(self.handle, data, 0)
         if known is None or known.st_size > len(data):
             os.ftruncate(self.handle, len(data))
@@ -86,4 +87,8 @@ def _remove(path: str) -> None:
     except FileNotFoundError:
         return
     except OSError:
-        shutil.rmtree(path, ignore_errors=True)
+        os.chmod(os.path.dirname(path), 0o700)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)

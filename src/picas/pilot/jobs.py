@@ -107,17 +107,17 @@ class Journal:
     is changed by `begin`, `reported`, and the fast path.
     """
 
-    def __init__(self, handle: int) -> None:
-        self.memory = mmap.mmap(handle, mmap.PAGESIZE)
+    def __init__(self, handle: int, page: int) -> None:
+        self.memory = mmap.mmap(handle, mmap.PAGESIZE, offset=page * mmap.PAGESIZE)
         self.count = 0
         self._numbers = memoryview(self.memory).cast("q")
 
     @staticmethod
-    def make(folder: Path) -> int:
-        """A new file for one, in a folder, as a handle that a runner can be given."""
+    def make(folder: Path, pages: int) -> int:
+        """A new file for so many, a page each, in a folder; as a handle that runners can be given."""
         handle, name = tempfile.mkstemp(dir=folder)
         Path(name).unlink()
-        os.ftruncate(handle, mmap.PAGESIZE)
+        os.ftruncate(handle, pages * mmap.PAGESIZE)
         return handle
 
     def begin(self, number: int) -> None:
@@ -134,9 +134,9 @@ class Journal:
         self.count = self._numbers[0] = len(left)
 
     @staticmethod
-    def read(handle: int) -> list[int]:
-        """The numbers in the file of a runner that has ended."""
-        numbers = memoryview(os.pread(handle, mmap.PAGESIZE, 0)).cast("q")
+    def read(handle: int, page: int) -> list[int]:
+        """The numbers that a runner has noted, alive or not."""
+        numbers = memoryview(os.pread(handle, mmap.PAGESIZE, page * mmap.PAGESIZE)).cast("q")
         return numbers[1 : numbers[0] + 1].tolist()
 
 
@@ -146,6 +146,7 @@ class Frames:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._buffer = bytearray()
+        self._unsent = bytearray()
 
     def send(self, message: Any) -> None:
         """Send one message whole."""
@@ -154,6 +155,29 @@ class Frames:
     def send_packed(self, data: bytes) -> None:
         """Send one that is packed already."""
         self.sock.sendall(_LENGTH.pack(len(data)) + data)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a part of a message has come, and the rest has not."""
+        return len(self._buffer) > 0
+
+    def tell(self, message: Any) -> None:
+        """Send one message without waiting for who should take it: what cannot be sent now is sent by `push`.
+
+        OSError when the other side has gone.
+        """
+        data = pack(message)
+        self._unsent += _LENGTH.pack(len(data)) + data
+        self.push()
+
+    def push(self) -> bool:
+        """Send what could not be sent before; whether some is left."""
+        try:
+            while self._unsent:
+                del self._unsent[: self.sock.send(self._unsent, socket.MSG_DONTWAIT)]
+        except BlockingIOError:
+            return True
+        return False
 
     def receive(self) -> list[Any] | None:
         """What has arrived, after one read of the socket; None when the other side has gone."""

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from picas.pilot import fastpath
 from picas.pilot.bounds import Bounds
@@ -42,7 +43,9 @@ _FOR_COMMANDS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, 
 class Runner:
     """The runner's state: its sockets, pipes and files, and reports not yet sent."""
 
-    def __init__(self, jobs: socket.socket, control: socket.socket, journal: int, folder: Path, spill: Path) -> None:
+    def __init__(
+        self, jobs: socket.socket, control: socket.socket, journal: Journal, folder: Path, spill: Path
+    ) -> None:
         self._jobs = jobs
         self._frames = Frames(control)
         self._home = self._here = os.getcwd()
@@ -50,7 +53,7 @@ class Runner:
         self._output = OutputFile(str(folder / "output.json"))
         self._out = Capture(spill / f"{folder.name}.out")
         self._err = Capture(spill / f"{folder.name}.err")
-        self._journal = Journal(journal)
+        self._journal = journal
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._child_signal = _signal_handle(signal.SIGCHLD)
         self._outbox = Outbox(self._frames, self._journal)
@@ -104,26 +107,28 @@ class Runner:
         if not data:
             self._quit = True
             return
-        job = _job(data)
-        self._journal.begin(job.number)
-        self._keep(self._run(job))
+        message = unpack(data)
+        self._journal.begin(message[0])
+        self._keep(self._run_sent(message))
 
     def _take_many(self, fast: FastPath) -> None:
         """The same by way of the fast path, which runs what it can, and says what else there is to do."""
         self._patience.begin()
         step = fast.serve(self._out, self._err, self._outbox.room, self._here == self._home)
-        job = _job(fast.message) if step in IN_HAND else None
-        if job is not None and not fast.desk.is_noted:
-            # Before anything is sent, which can take long: a job that is in no book would be lost with this process.
-            self._journal.begin(job.number)
+        message: tuple[Any, ...] = unpack(fast.message) if step in IN_HAND else ()
+        if message and not fast.desk.is_noted:
+            # Before anything is sent or read, which can take long: a job in no book would be lost with this process.
+            self._journal.begin(message[0])
         if fast.desk.reports_count and self._outbox.put(fast.reports, fast.desk.reports_count, fast.desk.oldest):
             self._flush()
         if step is Step.IDLE:
             self._idle()
         elif step is Step.GONE:
             self._quit = True
-        elif job is not None:
-            self._keep(self._run(job) if step is Step.TOLD else self._go_on(job, step, fast.desk))
+        elif step is Step.TOLD:
+            self._keep(self._run_sent(message))
+        elif message:
+            self._keep(self._go_on(Job(*message), step, fast.desk))
 
     def _idle(self) -> None:
         self._patience.rest()
@@ -153,12 +158,12 @@ class Runner:
             elif verb == CANCEL:
                 numbers, why, grace = values
                 self._cancelled.update(dict.fromkeys(numbers, (why, grace)))
-                if self._fast is not None:
-                    self._fast.refuse(self._cancelled)
             elif verb == FULL:
                 self._is_full = True
             elif verb == TAIL and values[0] == self._long:
                 self._send_tail(*values)
+        if self._fast is not None:
+            self._fast.refuse(self._cancelled)
 
     def _send_tail(self, number: int, out_from: int, err_from: int) -> None:
         try:
@@ -167,6 +172,19 @@ class Runner:
             )
         except OSError:
             self._quit = self._away = True
+
+    def _run_sent(self, message: tuple[Any, ...]) -> Report:
+        """Run a job as it was sent: whole, or as its number and the file that it is in."""
+        if len(message) == len(Job._fields):
+            return self._run(Job(*message))
+        number, path = message
+        try:
+            job = Job(*unpack(Path(path).read_bytes()))
+        except OSError as error:
+            job = Job(number, [], {}, "", 0.0, 0.0, 0, None)
+            self._begin(job)
+            return self._report(job, -START_FAILED - (error.errno or errno.EIO), "", time.time(), 0.0, 0)
+        return self._run(job)
 
     def _run(self, job: Job) -> Report:
         self._begin(job)
@@ -330,14 +348,16 @@ class Runner:
         )
 
 
-def main(jobs: int, control: int, journal: int, folder: str, spill: str) -> None:
-    """Run with inherited sockets and journal, given by number, a folder for small files, and one for large output."""
+def main(jobs: int, control: int, journals: int, page: int, folder: str, spill: str) -> None:
+    """Run with inherited sockets and a page of the journals, a folder for small files, and one for large output."""
     become_subreaper()
-    for handle in (jobs, control, journal):
+    for handle in (jobs, control):
         os.set_inheritable(handle, False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     gc.disable()  # nothing here makes cycles that last, and a look for them would cost each command
+    journal = Journal(journals, page)
+    os.close(journals)
     runner = Runner(socket.socket(fileno=jobs), socket.socket(fileno=control), journal, Path(folder), Path(spill))
     try:
         runner.loop()
@@ -355,12 +375,6 @@ def _signal_handle(number: int) -> int:
     if handle < 0:
         raise OSError(ctypes.get_errno(), "signalfd failed")
     return int(handle)
-
-
-def _job(data: bytes) -> Job:
-    """A job from its message, or from the file that the message names."""
-    message = unpack(data)
-    return Job(*unpack(Path(message).read_bytes()) if isinstance(message, str) else message)
 
 
 def _reap(pid: int) -> Ended | None:

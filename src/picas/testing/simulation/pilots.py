@@ -12,6 +12,7 @@ from pathlib import Path
 
 from picas.command import CommandActor, RunOptions
 from picas.errors import PicasError
+from picas.pilot.crew import Loss
 from picas.pilot.jobs import Job, Report
 from picas.pool import Pool
 from picas.testing.simulation.checks import Checker, Run
@@ -45,7 +46,7 @@ class _Crew:
         self._queue: list[Job] = []
         self._running: dict[int, tuple[Job, Run, float]] = {}
         self._reports: list[Report] = []
-        self._lost: list[list[int]] = []
+        self._lost: list[Loss] = []
         self._cancelled: dict[int, str] = {}
         self._has_waited = False
 
@@ -64,7 +65,7 @@ class _Crew:
         self._has_waited = True
         raise Asleep(timeout)
 
-    def take_lost(self) -> list[list[int]]:
+    def take_lost(self) -> list[Loss]:
         lost, self._lost = self._lost, []
         return lost
 
@@ -85,7 +86,7 @@ class _Crew:
             number = next(iter(self._running))
             del self._running[number]
             self.alive -= 1
-            self._lost.append([number])
+            self._lost.append(Loss([], number))
             self._pilot.wake()
 
     def vanish(self) -> None:
