@@ -40,7 +40,7 @@ def test_commands_that_get_the_signal_first_have_not_failed(site: Site) -> None:
 
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
-    psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=5.0)
+    until("they have ended", lambda: not any(map(psutil.pid_exists, pids)), 5.0)
     pilot.signal(signal.SIGTERM)
 
     _check_given_back(site, pilot)
