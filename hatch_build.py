@@ -40,14 +40,12 @@ class FastPathHook(BuildHookInterface[Any]):
 def compiled(source: Path, library: Path) -> str:
     """Compile the library; what was in the way, if anything."""
     compiler = os.environ.get("CC") or shutil.which("cc")
-    if not compiler:
-        with contextlib.suppress(OSError):
-            library.unlink()
-        return "there is no C compiler"
     part = library.with_suffix(f".{os.getpid()}")
     try:
         # One of other sources must not stay, whatever comes of this.
         library.unlink(missing_ok=True)
+        if not compiler:
+            return "there is no C compiler"
         finished = subprocess.run(
             [*compiler.split(), *FLAGS, "-o", str(part), str(source)], capture_output=True, text=True, check=False
         )

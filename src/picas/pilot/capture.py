@@ -12,7 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["INLINE_BYTES", "TAIL_BYTES", "Capture"]
+__all__ = ["INLINE_BYTES", "TAIL_BYTES", "Capture", "nameless"]
 
 INLINE_BYTES = 256 * 1024
 """Output up to this size stays in memory."""
@@ -184,10 +184,11 @@ class _Files:
         if self._old is not None:
             os.close(self._old)
             self._has_gap = True
-        self._old, self._new, self._written = self._new, _nameless(self._path.parent), 0
+        self._old, self._new, self._written = self._new, nameless(self._path.parent), 0
 
 
-def _nameless(folder: Path) -> int:
+def nameless(folder: Path) -> int:
+    """A new file that only its handle leads to."""
     handle, name = tempfile.mkstemp(dir=folder)
     Path(name).unlink()
     return handle

@@ -11,10 +11,11 @@ import mmap
 import os
 import socket
 import struct
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from picas.pilot.capture import nameless
 
 __all__ = [
     "CANCEL",
@@ -115,8 +116,7 @@ class Journal:
     @staticmethod
     def make(folder: Path, pages: int) -> int:
         """A new file for so many, a page each, in a folder; as a handle that runners can be given."""
-        handle, name = tempfile.mkstemp(dir=folder)
-        Path(name).unlink()
+        handle = nameless(folder)
         os.ftruncate(handle, pages * mmap.PAGESIZE)
         return handle
 
